@@ -1,0 +1,48 @@
+//! An embeddable, lock-free event log.
+//!
+//! Append messages to streams. Every envelope gets a gapless global position and a gapless revision in its stream.
+//! Readers never block and are never blocked. [`Log`] is where to begin.
+//!
+//! ```
+//! use annals::{Expected, Log, Message};
+//!
+//! let log = Log::new();
+//! log.append("account-1", Message::event("Opened", "")?)?;
+//! log.append_with("account-1", Message::event("Deposited", "100")?, Expected::exactly(0))?;
+//!
+//! let late = log.append_with("account-1", Message::event("Deposited", "50")?, Expected::exactly(0));
+//! assert_eq!(late.unwrap_err().to_string(), r#"stream "account-1" is at revision 1, expected at revision 0"#);
+//!
+//! for envelope in log.read() {
+//!     println!("{} {}@{} {}", envelope.position(), envelope.stream(), envelope.revision(), envelope.name());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The house
+//!
+//! A module imports from the floors below its own, and from nothing above.
+//!
+//! | floor | module | what |
+//! | --- | --- | --- |
+//! | 2 | `log` | slots, segments, streams, append, read, retention; the only `unsafe` |
+//! | 1 | `model` | names, messages, expectations, conditions, queries, errors |
+//! | 0 | `sync` | atomics and threads, from `std` or from loom |
+//!
+//! How it works is told in `ARCHITECTURE.md` and at the head of `src/log/mod.rs`.
+
+mod log;
+mod model;
+mod sync;
+
+pub use bytes;
+
+pub use log::{
+    AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
+    Conflict, Cursor, Envelope, Envelopes, Log, NotThereYet, OneStream, Read, Rejected, Retention, Stream, StreamError,
+    Target, View, WholeLog,
+};
+pub use model::{
+    Clock, Condition, Expected, Headers, InvalidMessage, InvalidName, Item, Kind, Limit, LimitExceeded, Limits,
+    Message, MessageBuilder, Name, Part, Payload, Position, Query, Revision, Tags, Timestamp,
+};

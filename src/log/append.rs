@@ -1,0 +1,350 @@
+//! The append protocol, as the head of `log` tells it: decide, swap, finish, help.
+
+use std::ptr::NonNull;
+
+use smallvec::SmallVec;
+
+use super::core::{Core, HINT_LAG, Local, Spot};
+use super::directory::Entry;
+use super::reclaim::Guard;
+use super::record::{Draft, Record};
+use super::segment::{Seen, Segment, done, more};
+use crate::model::{Condition, Expected, Revision, Timestamp};
+use crate::sync::{Ordering, probe};
+
+/// No slot at or after this index is ever taken: sums of indexes and lengths cannot wrap.
+pub(crate) const LIMIT: u64 = 1 << 63;
+
+/// Why nothing was appended. Everything in it was true when the log had `end` envelopes, at an instant of the call.
+pub(crate) enum Refusal {
+    /// The expectation of a stream: which one of the plan, and its last revision.
+    Conflict { stream: usize, actual: Option<Revision>, end: u64 },
+    /// An envelope matches the condition: its index.
+    Match { index: u64, end: u64 },
+    /// There are no positions left.
+    Full,
+}
+
+/// One stream of an append.
+pub(crate) struct StreamPlan<'e> {
+    pub(crate) entry: &'e Entry,
+    pub(crate) expected: Expected,
+    /// How many of the drafts are for it.
+    pub(crate) count: u64,
+    /// The stream's next revision, as of the last look.
+    pub(crate) next: u64,
+}
+
+/// What is to be appended at once.
+pub(crate) struct BatchPlan<'e> {
+    pub(crate) streams: SmallVec<[StreamPlan<'e>; 2]>,
+    /// Each with its stream's place in `streams`; linked, in order.
+    pub(crate) drafts: SmallVec<[(usize, Draft); 8]>,
+}
+
+impl Core {
+    /// Appends one record. Returns its index and revision.
+    ///
+    /// Lock-free: every turn of the loop but the last means that another append took effect.
+    #[inline]
+    pub(crate) fn append_one(
+        &self,
+        local: &mut Local,
+        entry: &Entry,
+        expected: Expected,
+        condition: Option<&Condition>,
+        now: Timestamp,
+        draft: Draft,
+        guard: &Guard,
+    ) -> Result<(u64, u64), Refusal> {
+        let mut check = ConditionCheck::new(self, condition);
+        let mut spot = self.late_spot(local.next, guard);
+        let mut lost = false;
+        loop {
+            self.step(&mut spot, guard)?;
+            self.keep_up(spot.index, local);
+            let place = entry.index.place(guard);
+            let revision = place.revision();
+            let actual = revision.checked_sub(1).map(Revision::new);
+            if !expected.admits(actual) {
+                if !self.still_empty(&mut spot, guard) {
+                    continue;
+                }
+                local.next = spot.index;
+                return Err(Refusal::Conflict { stream: 0, actual, end: spot.index });
+            }
+            check.run(spot, guard)?;
+            let cell = place.reserve(&entry.index, guard);
+            draft.place(spot.index + 1, revision);
+            self.stamp(draft, spot, now);
+            // Release: publishes the record; pairs with the Acquire of every load of the slot.
+            // Acquire: the winner's record is read to finish it.
+            let slot = spot.segment.slot(spot.index);
+            match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    cell.enter(revision, spot.index + 1);
+                    // Release: the instant at which the append takes effect; pairs with the Acquire of every reader.
+                    slot.store(done(draft.as_ptr()), Ordering::Release);
+                    local.next = spot.index + 1;
+                    if lost {
+                        local.backoff.won_after_loss();
+                    }
+                    return Ok((spot.index, revision));
+                }
+                Err(seen) => {
+                    lost = true;
+                    self.pass(&mut spot, Seen::of(seen), guard);
+                    self.catch_up(&mut spot, local, guard);
+                    local.backoff.lost();
+                }
+            }
+        }
+    }
+
+    /// Appends a batch, or with no drafts only decides. Returns the index of its first record, or the end.
+    ///
+    /// Lock-free, as `append_one`.
+    pub(crate) fn append_batch(
+        &self,
+        local: &mut Local,
+        plan: &mut BatchPlan<'_>,
+        condition: Option<&Condition>,
+        now: Timestamp,
+        guard: &Guard,
+    ) -> Result<u64, Refusal> {
+        let mut check = ConditionCheck::new(self, condition);
+        let mut spot = self.late_spot(local.next, guard);
+        'slot: loop {
+            self.step(&mut spot, guard)?;
+            self.keep_up(spot.index, local);
+            if spot.index + plan.drafts.len() as u64 > LIMIT {
+                return Err(Refusal::Full);
+            }
+            for at in 0..plan.streams.len() {
+                let stream = &mut plan.streams[at];
+                stream.next = stream.entry.index.place(guard).revision();
+                let actual = stream.next.checked_sub(1).map(Revision::new);
+                if !stream.expected.admits(actual) {
+                    if !self.still_empty(&mut spot, guard) {
+                        continue 'slot;
+                    }
+                    local.next = spot.index;
+                    return Err(Refusal::Conflict { stream: at, actual, end: spot.index });
+                }
+            }
+            check.run(spot, guard)?;
+            let Some(&(_, head)) = plan.drafts.first() else {
+                // Nothing to write: what was read is exact if the slot is still empty.
+                if !self.still_empty(&mut spot, guard) {
+                    continue;
+                }
+                return Ok(spot.index);
+            };
+            self.place_all(plan, spot, now, guard);
+            let last = plan.drafts.len() == 1;
+            let value = if last { head.as_ptr() } else { more(head.as_ptr()) };
+            // Release and Acquire: as in `append_one`.
+            let slot = spot.segment.slot(spot.index);
+            match slot.compare_exchange(std::ptr::null_mut(), value, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    let first = spot.index;
+                    self.pass(&mut spot, Seen::of(value), guard);
+                    local.next = spot.index;
+                    return Ok(first);
+                }
+                Err(seen) => {
+                    self.pass(&mut spot, Seen::of(seen), guard);
+                    self.catch_up(&mut spot, local, guard);
+                    local.backoff.lost();
+                }
+            }
+        }
+    }
+
+    /// Gives every draft of a plan its place, as if the batch began at `spot`.
+    fn place_all(&self, plan: &mut BatchPlan<'_>, spot: Spot<'_>, now: Timestamp, guard: &Guard) {
+        for stream in &plan.streams {
+            stream.entry.index.reserve(stream.next, stream.count, guard);
+        }
+        let (before, mut sum) = if self.config.shape.any() { spot.segment.before(spot.index) } else { (now, 0) };
+        let time = now.max(before);
+        let mut position = spot.index;
+        for &(stream, draft) in &plan.drafts {
+            let stream = &mut plan.streams[stream];
+            position += 1;
+            draft.place(position, stream.next);
+            stream.next += 1;
+            if self.config.shape.any() {
+                draft.stamp(time, sum);
+                sum += draft.record().weight();
+            }
+        }
+    }
+
+    /// Sets time and sum, which follow from the record before (L7).
+    #[inline]
+    fn stamp(&self, draft: Draft, spot: Spot<'_>, now: Timestamp) {
+        if self.config.shape.any() {
+            let (time, sum) = spot.segment.before(spot.index);
+            draft.stamp(now.max(time), sum);
+        }
+    }
+
+    /// Goes on to the segment that has the spot's index. Everything before the spot is finished, so the tail may follow.
+    #[inline]
+    fn step(&self, spot: &mut Spot<'_>, guard: &Guard) -> Result<(), Refusal> {
+        if spot.segment.holds(spot.index) { Ok(()) } else { self.next_segment(spot, guard) }
+    }
+
+    #[cold]
+    fn next_segment(&self, spot: &mut Spot<'_>, _: &Guard) -> Result<(), Refusal> {
+        if spot.index >= LIMIT {
+            return Err(Refusal::Full);
+        }
+        while !spot.segment.holds(spot.index) {
+            let here = std::ptr::from_ref(spot.segment).cast_mut();
+            // SAFETY: pinned, and found from the tail: reachable. Its slots are all taken, everything before the spot is.
+            let next = unsafe { Segment::next_or_make(here, &self.head) };
+            // Release: pairs with the Acquire in `tail`: tells that everything before `next` is finished. A
+            // compare-and-swap, so that a thread that stopped here cannot move the tail back.
+            let _ = self.tail.compare_exchange(here, next, Ordering::Release, Ordering::Relaxed);
+            // SAFETY: after a segment that is allocated while pinned.
+            spot.segment = unsafe { Segment::at(next) };
+        }
+        Ok(())
+    }
+
+    /// Before taking a slot: the end hint may not lag behind it by more than `HINT_LAG`.
+    #[inline]
+    fn keep_up(&self, index: u64, local: &mut Local) {
+        if index.saturating_sub(local.hint) >= HINT_LAG {
+            self.move_hint(index, local);
+        }
+    }
+
+    #[cold]
+    fn move_hint(&self, index: u64, local: &mut Local) {
+        // Relaxed: compared, nothing is read because of it.
+        let mut hint = self.hint.load(Ordering::Relaxed);
+        while index.saturating_sub(hint) >= HINT_LAG {
+            // Release: pairs with the Acquire in `late_spot`: everything before `index` is finished, as the caller saw.
+            match self.hint.compare_exchange(hint, index, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => hint = index,
+                Err(other) => hint = other,
+            }
+        }
+        local.hint = hint;
+    }
+
+    /// After a loss: others may be far ahead.
+    fn catch_up<'g>(&self, spot: &mut Spot<'g>, local: &mut Local, guard: &'g Guard) {
+        let late = self.late_spot(0, guard);
+        if late.index > spot.index {
+            *spot = late;
+        }
+        local.next = spot.index;
+    }
+
+    /// Whether what was read of streams since the spot was reached is exact: then its slot is still empty. Else passes it.
+    fn still_empty(&self, spot: &mut Spot<'_>, guard: &Guard) -> bool {
+        match Seen::of(probe(spot.segment.slot(spot.index))) {
+            Seen::Empty => true,
+            seen => {
+                self.pass(spot, seen, guard);
+                false
+            }
+        }
+    }
+
+    /// Goes past what was seen at the spot, finishing it when it is not finished.
+    fn pass(&self, spot: &mut Spot<'_>, seen: Seen, guard: &Guard) {
+        match seen {
+            Seen::Empty => {}
+            Seen::Done(_) => spot.index += 1,
+            Seen::Open(record) => self.finish_one(spot, record, guard),
+            Seen::More(record) => match Self::after_batch(*spot) {
+                Some(after) => *spot = after,
+                None => self.finish_batch(spot, record, guard),
+            },
+        }
+    }
+
+    /// Finishes the single append at the spot. Idempotent: what is stored follows from the record alone.
+    #[cold]
+    fn finish_one(&self, spot: &mut Spot<'_>, record: NonNull<super::record::Header>, guard: &Guard) {
+        // SAFETY: in a slot of a segment that is allocated while pinned.
+        let published = unsafe { Record::new(record) };
+        published.entry().index.enter(published.revision(), published.position(), guard);
+        // Release: as in `append_one`.
+        spot.segment.slot(spot.index).store(done(record.as_ptr()), Ordering::Release);
+        spot.index += 1;
+    }
+
+    /// Finishes the batch whose first record is at the spot: fills its slots, enters its revisions, marks the last slot.
+    /// Idempotent, as `finish_one`; the mark is the instant at which all of it takes effect.
+    fn finish_batch(&self, spot: &mut Spot<'_>, head: NonNull<super::record::Header>, guard: &Guard) {
+        // SAFETY: in a slot of a segment that is allocated while pinned.
+        let mut record = unsafe { Record::new(head) };
+        loop {
+            record.entry().index.enter(record.revision(), record.position(), guard);
+            let slot = spot.segment.slot(spot.index);
+            let Some(next) = record.next() else {
+                // Release: as in `append_one`.
+                slot.store(done(record.as_ptr().as_ptr()), Ordering::Release);
+                spot.index += 1;
+                return;
+            };
+            // Release: publishes the record to those who walk over it.
+            slot.store(more(record.as_ptr().as_ptr()), Ordering::Release);
+            spot.index += 1;
+            if !spot.segment.holds(spot.index) {
+                let here = std::ptr::from_ref(spot.segment).cast_mut();
+                // SAFETY: pinned and reachable; its last slot was filled above. The tail stays: the batch is not finished.
+                spot.segment = unsafe { Segment::at(Segment::next_or_make(here, &self.head)) };
+            }
+            record = next;
+        }
+    }
+}
+
+/// An append condition, checked against a growing prefix: each envelope once, however often the swap is lost.
+struct ConditionCheck<'c> {
+    core: &'c Core,
+    condition: Option<&'c Condition>,
+    checked: u64,
+}
+
+impl<'c> ConditionCheck<'c> {
+    #[inline]
+    fn new(core: &'c Core, condition: Option<&'c Condition>) -> Self {
+        Self { core, condition, checked: condition.map_or(0, |condition| condition.position().get()) }
+    }
+
+    /// Looks at what is before the spot. A match refuses the append at once: it stays a match.
+    #[inline]
+    fn run(&mut self, spot: Spot<'_>, guard: &Guard) -> Result<(), Refusal> {
+        match self.condition {
+            None => Ok(()),
+            Some(condition) => self.scan(condition, spot, guard),
+        }
+    }
+
+    fn scan(&mut self, condition: &Condition, spot: Spot<'_>, guard: &Guard) -> Result<(), Refusal> {
+        let mut index = self.checked.max(self.core.first());
+        while index < spot.index {
+            let Some(segment) = self.core.segment_of(index, guard) else {
+                // Removed meanwhile.
+                index = self.core.first().max(index + 1);
+                continue;
+            };
+            while index < spot.index.min(segment.end_index()) {
+                if condition.query().matches(&segment.record(index)) {
+                    return Err(Refusal::Match { index, end: spot.index });
+                }
+                index += 1;
+            }
+        }
+        self.checked = index;
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+//! How a log is made.
+
+use std::sync::Arc as StdArc;
+
+use super::clock::Time;
+use super::core::{Config, Core};
+use super::error::BuildError;
+use super::handle::Log;
+use super::record::Shape;
+use super::retain::Retention;
+use crate::model::{Clock, Limits};
+
+/// Builds a [`Log`]. Without any setting: segments of 1,024 slots, the system's clock, default limits, no retention.
+///
+/// ```
+/// let log = annals::Log::builder().segment_slots(4096).coarse_clock().build()?;
+/// # Ok::<(), annals::BuildError>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    segment_slots: usize,
+    time: Time,
+    limits: Limits,
+    retention: Retention,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self { segment_slots: 1024, time: Time::System, limits: Limits::default(), retention: Retention::default() }
+    }
+
+    /// Slots of a segment, 8 bytes each: a power of two from 2 to 2^20. Memory of truncated envelopes returns by whole
+    /// segments.
+    pub fn segment_slots(mut self, slots: usize) -> Self {
+        self.segment_slots = slots;
+        self
+    }
+
+    /// Takes the time from `clock`.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.time = Time::Custom(StdArc::new(clock));
+        self
+    }
+
+    /// Takes the time from the system's clock: nanoseconds, about 25 ns an append. The default.
+    pub fn system_clock(mut self) -> Self {
+        self.time = Time::System;
+        self
+    }
+
+    /// Takes the time from the kernel's last tick, in steps of 1 to 10 ms, about 5 ns an append. On systems without such
+    /// a clock, the same as [`system_clock`](Self::system_clock).
+    pub fn coarse_clock(mut self) -> Self {
+        self.time = Time::Coarse;
+        self
+    }
+
+    /// Every append brings its time, see [`AppendOptions::at`](crate::AppendOptions::at); one without is refused.
+    pub fn time_per_append(mut self) -> Self {
+        self.time = Time::Given;
+        self
+    }
+
+    /// Records have no time. Saves 8 bytes a record, and the look at the clock.
+    pub fn no_clock(mut self) -> Self {
+        self.time = Time::None;
+        self
+    }
+
+    /// What the log accepts.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How much of its past the log keeps.
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+
+    /// The log.
+    ///
+    /// # Errors
+    /// [`BuildError`] when a setting is out of range.
+    pub fn build(self) -> Result<Log, BuildError> {
+        self.build_at(0)
+    }
+
+    /// A log whose first position is after `start`, a multiple of the segment size.
+    pub(crate) fn build_at(self, start: u64) -> Result<Log, BuildError> {
+        let slots = self.segment_slots;
+        if !slots.is_power_of_two() || !(2..=1 << 20).contains(&slots) {
+            return Err(BuildError::SegmentSize { slots });
+        }
+        let Limits { name_bytes, metadata_bytes, batch_len, .. } = self.limits;
+        if name_bytes > 255 {
+            return Err(BuildError::NameLimit { bytes: name_bytes });
+        }
+        if metadata_bytes > 1 << 24 {
+            return Err(BuildError::MetadataLimit { bytes: metadata_bytes });
+        }
+        if batch_len > 1 << 20 {
+            return Err(BuildError::BatchLimit { messages: batch_len });
+        }
+        if self.retention.age.is_some() && matches!(self.time, Time::None) {
+            return Err(BuildError::AgeWithoutClock);
+        }
+        let shape = Shape { time: !matches!(self.time, Time::None), sum: self.retention.bytes.is_some() };
+        let config = Config {
+            segment_bits: slots.trailing_zeros(),
+            limits: self.limits,
+            time: self.time,
+            retention: self.retention,
+            shape,
+        };
+        Ok(Log::from_core(Core::new(config, start)))
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("segment_slots", &self.segment_slots)
+            .field("limits", &self.limits)
+            .field("retention", &self.retention)
+            .finish_non_exhaustive()
+    }
+}

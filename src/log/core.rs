@@ -1,0 +1,272 @@
+//! What all handles to a log share, and how to find one's way in it.
+
+use std::sync::Arc as StdArc;
+
+use crossbeam_utils::CachePadded;
+
+use super::arena::Arena;
+use super::clock::Time;
+use super::directory::Directory;
+use super::garbage::Garbage;
+use super::reclaim::{Domain, Guard};
+use super::record::Shape;
+use super::retain::Retention;
+use super::segment::{Seen, Segment};
+use super::spine::{self, Link};
+use crate::model::{Limits, Timestamp};
+use crate::sync::{Arc, AtomicPtr, AtomicU64, Backoff, Ordering, thread_number};
+
+/// How far appends may run ahead of the end hint: what a reader walks at most, one batch apart.
+pub(crate) const HINT_LAG: u64 = 16;
+
+/// Local states kept for appends without an appender of their own.
+const POOL: usize = if cfg!(loom) { 1 } else { 32 };
+
+pub(crate) struct Config {
+    /// log2 of the slots of a segment.
+    pub(crate) segment_bits: u32,
+    pub(crate) limits: Limits,
+    pub(crate) time: Time,
+    pub(crate) retention: Retention,
+    pub(crate) shape: Shape,
+}
+
+/// One log. Indexes are positions less one.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) domain: Domain,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) garbage: StdArc<Garbage>,
+    /// Indexes before this one are removed: no reader sees them.
+    pub(crate) floor: AtomicU64,
+    /// The first linked segment.
+    pub(crate) head: AtomicPtr<Segment>,
+    /// A late segment: everything before it is finished.
+    pub(crate) tail: CachePadded<AtomicPtr<Segment>>,
+    /// A late index: everything before it is finished, and no batch lies across it. No slot is taken more than
+    /// `HINT_LAG` and one batch after it.
+    pub(crate) hint: CachePadded<AtomicU64>,
+    pool: Box<[CachePadded<AtomicPtr<Local>>]>,
+}
+
+// SAFETY: the raw pointers are to segments, shared by the protocol of `log`, and to locals, owned by whoever swaps them
+// out. Records hold `Bytes` and plain data, which are `Send` and `Sync`.
+unsafe impl Send for Core {}
+// SAFETY: as above.
+unsafe impl Sync for Core {}
+
+/// What one appender keeps between two appends.
+pub(crate) struct Local {
+    pub(crate) arena: Arena,
+    /// Where the log ended when this appender last looked; everything before is finished.
+    pub(crate) next: u64,
+    /// A value that the end hint had.
+    pub(crate) hint: u64,
+    pub(crate) backoff: Backoff,
+}
+
+/// A place in the log. Everything before it is finished.
+#[derive(Clone, Copy)]
+pub(crate) struct Spot<'g> {
+    pub(crate) segment: &'g Segment,
+    pub(crate) index: u64,
+}
+
+impl Core {
+    pub(crate) fn new(config: Config, start: u64) -> Self {
+        let directory = Arc::new(Directory::new(config.limits.streams));
+        let first = Segment::first(start, 1 << config.segment_bits);
+        Self {
+            garbage: StdArc::new(Garbage::new(directory.clone())),
+            directory,
+            domain: Domain::default(),
+            floor: AtomicU64::new(start),
+            head: AtomicPtr::new(first),
+            tail: CachePadded::new(AtomicPtr::new(first)),
+            hint: CachePadded::new(AtomicU64::new(start)),
+            pool: (0..POOL).map(|_| CachePadded::new(AtomicPtr::default())).collect(),
+            config,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn pin(&self) -> Guard {
+        self.domain.pin()
+    }
+
+    pub(crate) fn local(&self) -> Local {
+        Local { arena: Arena::new(self.directory.clone()), next: 0, hint: 0, backoff: Backoff::new() }
+    }
+
+    /// Runs `work` with a local state from the pool, or a new one when it is in use.
+    pub(crate) fn with_local<R>(&self, work: impl FnOnce(&mut Local) -> R) -> R {
+        let place = &self.pool[thread_number() % POOL];
+        // Acquire: pairs with the Release below; what the last user did to the state comes before what we do.
+        let taken = place.swap(std::ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: put there by a `swap` below from a box, and swapped out once.
+        let mut local = if taken.is_null() { Box::new(self.local()) } else { unsafe { Box::from_raw(taken) } };
+        let result = work(&mut local);
+        // Release: pairs with the Acquire above. When another thread put its own back meanwhile, one of the two is dropped.
+        let other = place.swap(Box::into_raw(local), Ordering::AcqRel);
+        if !other.is_null() {
+            // SAFETY: as above.
+            drop(unsafe { Box::from_raw(other) });
+        }
+        result
+    }
+
+    /// The end of the visible prefix: how many indexes there are. Wait-free: walks at most `HINT_LAG` slots and a batch.
+    #[inline]
+    pub(crate) fn end(&self, guard: &Guard) -> u64 {
+        self.last_spot(guard).index
+    }
+
+    fn last_spot<'g>(&self, guard: &'g Guard) -> Spot<'g> {
+        let mut spot = self.late_spot(0, guard);
+        loop {
+            if !spot.segment.holds(spot.index) {
+                // Acquire: pairs with the Release in `make_next`.
+                let next = spot.segment.next.load(Ordering::Acquire);
+                if next.is_null() {
+                    return spot;
+                }
+                // SAFETY: after a segment that is allocated while pinned.
+                spot.segment = unsafe { Segment::at(next) };
+            }
+            // Acquire: pairs with the Release of the mark: publishes the record, and everything before it.
+            match Seen::of(spot.segment.slot(spot.index).load(Ordering::Acquire)) {
+                Seen::Empty | Seen::Open(_) => return spot,
+                Seen::Done(_) => spot.index += 1,
+                Seen::More(_) => match Self::after_batch(spot) {
+                    Some(after) => spot = after,
+                    None => return spot,
+                },
+            }
+        }
+    }
+
+    /// The latest place known without looking at slots; not before `known`, which the caller has seen finished.
+    #[inline]
+    pub(crate) fn late_spot<'g>(&self, known: u64, guard: &'g Guard) -> Spot<'g> {
+        // Acquire: pairs with the Release in `keep_up`: everything before the hint is published.
+        let hint = if known == 0 { self.hint.load(Ordering::Acquire) } else { known };
+        let segment = self.tail(guard);
+        Spot { segment, index: hint.max(segment.first_index()) }
+    }
+
+    #[inline]
+    pub(crate) fn tail<'g>(&self, _: &'g Guard) -> &'g Segment {
+        // Acquire: pairs with the Release in `step`: everything before the tail's segment is published.
+        // SAFETY: the tail's segment is linked when loaded, so allocated while pinned.
+        unsafe { Segment::at(self.tail.load(Ordering::Acquire)) }
+    }
+
+    /// The place after the batch that begins at `spot`, when it is finished.
+    pub(crate) fn after_batch(mut spot: Spot<'_>) -> Option<Spot<'_>> {
+        loop {
+            if !spot.segment.holds(spot.index) {
+                // Acquire: pairs with the Release in `make_next`.
+                let next = spot.segment.next.load(Ordering::Acquire);
+                if next.is_null() {
+                    return None;
+                }
+                // SAFETY: after a segment that is allocated while pinned.
+                spot.segment = unsafe { Segment::at(next) };
+            }
+            // Acquire: pairs with the Release of fill and mark.
+            let seen = Seen::of(spot.segment.slot(spot.index).load(Ordering::Acquire));
+            spot.index += 1;
+            match seen {
+                Seen::More(_) => {}
+                Seen::Done(_) => return Some(spot),
+                Seen::Empty => return None,
+                Seen::Open(_) => unreachable!("the last record of a batch is never open"),
+            }
+        }
+    }
+
+    /// The segment of `index`, unless it has been unlinked or is not there yet.
+    pub(crate) fn segment_of<'g>(&self, index: u64, guard: &'g Guard) -> Option<&'g Segment> {
+        let number = index >> self.config.segment_bits;
+        let mut last = self.tail(guard);
+        while last.number() < number {
+            // Acquire: pairs with the Release in `make_next`.
+            let next = last.next.load(Ordering::Acquire);
+            if next.is_null() {
+                return None;
+            }
+            // SAFETY: after a segment that is allocated while pinned.
+            last = unsafe { Segment::at(next) };
+        }
+        if last.number() == number {
+            return Some(last);
+        }
+        if number < self.head(guard).number() {
+            return None;
+        }
+        let from = std::ptr::from_ref(last).cast_mut();
+        // SAFETY: from the head on, segments are allocated while pinned.
+        Some(unsafe { Segment::at(spine::find(from, number)) })
+    }
+
+    #[inline]
+    pub(crate) fn head<'g>(&self, _: &'g Guard) -> &'g Segment {
+        // Acquire: pairs with the Release in `unlink`.
+        // SAFETY: linked when loaded, so allocated while pinned.
+        unsafe { Segment::at(self.head.load(Ordering::Acquire)) }
+    }
+
+    /// Index of the first visible envelope, whether it is there yet or not.
+    #[inline]
+    pub(crate) fn first(&self) -> u64 {
+        // Relaxed: who is told of a truncation is told by something that orders it; nothing is read because of the floor.
+        self.floor.load(Ordering::Relaxed)
+    }
+
+    /// The first index in `from..end` whose time is not before `time`; `end` when there is none.
+    ///
+    /// Binary search: over segments by the time before them, then inside one.
+    pub(crate) fn index_at(&self, time: Timestamp, from: u64, end: u64, guard: &Guard) -> u64 {
+        let (mut low, mut high) = (from, end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let Some(segment) = self.segment_of(middle, guard) else {
+                // Removed meanwhile: what is left lies after it.
+                low = middle + 1;
+                continue;
+            };
+            if segment.record(middle).time().unwrap_or(Timestamp::MIN) < time {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        for place in &self.pool {
+            // Relaxed: dropped by the last owner, which is alone.
+            let local = place.swap(std::ptr::null_mut(), Ordering::Relaxed);
+            if !local.is_null() {
+                // SAFETY: put there from a box.
+                drop(unsafe { Box::from_raw(local) });
+            }
+        }
+        // SAFETY: alone: no cursor, no handle. Segments from the head on are linked; those unlinked are the garbage's,
+        // which knows nothing of indexes once it is told that the log is gone.
+        unsafe {
+            self.directory.clear_indexes();
+            let mut at = self.head.load(Ordering::Relaxed);
+            while !at.is_null() {
+                let next = Segment::at(at).next.load(Ordering::Relaxed);
+                Segment::sweep(at, usize::MAX, |_| {});
+                Segment::free_shell(at);
+                at = next;
+            }
+        }
+        self.pin().flush();
+    }
+}

@@ -1,0 +1,255 @@
+//! Going through the log or a stream, one envelope after the other.
+//!
+//! Between two steps user code runs, for as long as it likes; so a cursor is not pinned. It holds the one segment that
+//! its current envelope lies in, and nothing else: a cursor that stops keeps one segment of memory. To get to the next
+//! segment it pins, finds it from the tail or from its neighbour if that is still linked, takes hold of it, and unpins.
+
+use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+use super::core::Core;
+use super::directory::Entry;
+use super::envelope::Envelope;
+use super::handle::Log;
+use super::reclaim::Guard;
+use super::record::Record;
+use super::segment::Segment;
+use super::spine::Link;
+use crate::model::Query;
+use crate::sync::Ordering;
+
+/// Indexes of slots, or revisions of a stream: `end` is exclusive.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+}
+
+impl Range {
+    pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
+
+    pub(crate) fn last(self, count: u64) -> Self {
+        Self { start: self.start.max(self.end.saturating_sub(count)), end: self.end }
+    }
+}
+
+/// A read in progress. Lends one envelope at a time: what `next` returns is valid until the next call; clone it to keep
+/// it. The read of a stream or of the log that nobody truncates meets every envelope of its view.
+///
+/// ```
+/// use annals::{Log, Message};
+///
+/// let log = Log::new();
+/// log.append("a", Message::event("E", "payload")?)?;
+/// let mut cursor = log.read().cursor();
+/// let mut bytes = 0;
+/// while let Some(envelope) = cursor.next() {
+///     bytes += envelope.payload().len();
+/// }
+/// assert_eq!(bytes, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Cursor {
+    walk: Walk,
+    left: u64,
+    query: Option<Query>,
+    lent: Option<ManuallyDrop<Envelope>>,
+    held: Held,
+}
+
+enum Walk {
+    Log { range: Range, backwards: bool },
+    Stream(StreamWalk),
+}
+
+impl Cursor {
+    pub(crate) fn new(
+        log: Log,
+        stream: Option<NonNull<Entry>>,
+        range: Range,
+        backwards: bool,
+        count: u64,
+        query: Option<Query>,
+    ) -> Self {
+        let walk = match stream {
+            None => Walk::Log { range, backwards },
+            Some(entry) => Walk::Stream(StreamWalk { entry, range, backwards, near: [0; NEAR], at: 0, len: 0 }),
+        };
+        Self { walk, left: count, query, lent: None, held: Held { log, segment: None } }
+    }
+
+    /// The next envelope; none at the end, and from then on.
+    #[allow(clippy::should_implement_trait, reason = "it lends, which an iterator cannot")]
+    #[inline]
+    pub fn next(&mut self) -> Option<&Envelope> {
+        if self.left == 0 {
+            return None;
+        }
+        loop {
+            let index = match &mut self.walk {
+                Walk::Log { range, backwards } => self.held.next_index(range, *backwards)?,
+                Walk::Stream(stream) => stream.next_index(&self.held.log)?,
+            };
+            let Some(record) = self.held.record(index) else { continue };
+            if self.query.as_ref().is_none_or(|query| query.matches(&record)) {
+                self.left -= 1;
+                // SAFETY: the held segment keeps the record; it is let go of only by a later call or by the drop of the
+                // cursor, which end the loan.
+                let lent = unsafe { Envelope::lend(record) };
+                return Some(self.lent.insert(lent));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let range = match &self.walk {
+            Walk::Log { range, .. } => range,
+            Walk::Stream(stream) => &stream.range,
+        };
+        f.debug_struct("Cursor").field("left", range).finish_non_exhaustive()
+    }
+}
+
+/// A segment that cannot be freed.
+struct Held {
+    log: Log,
+    segment: Option<NonNull<Segment>>,
+}
+
+// SAFETY: a segment is shared by atomics alone; entries live as long as the log.
+unsafe impl Send for Cursor {}
+// SAFETY: nothing in a cursor changes through a shared reference.
+unsafe impl Sync for Cursor {}
+
+impl Held {
+    #[inline]
+    fn next_index(&self, range: &mut Range, backwards: bool) -> Option<u64> {
+        let first = self.log.core().first();
+        range.start = range.start.max(first);
+        if range.start >= range.end {
+            return None;
+        }
+        if backwards {
+            range.end -= 1;
+            return Some(range.end);
+        }
+        range.start += 1;
+        Some(range.start - 1)
+    }
+
+    /// The record at an index of the view; none when it was removed.
+    #[inline]
+    fn record(&mut self, index: u64) -> Option<Record<'_>> {
+        let held = match self.segment {
+            // SAFETY: held.
+            Some(segment) if unsafe { segment.as_ref() }.holds(index) => segment,
+            _ => self.change(index)?,
+        };
+        if index < self.log.core().first() {
+            return None;
+        }
+        // SAFETY: held until the cursor moves on; finished, because it lies in the view.
+        Some(unsafe { held.as_ref() }.record(index))
+    }
+
+    /// Takes hold of the segment of `index`.
+    #[cold]
+    fn change(&mut self, index: u64) -> Option<NonNull<Segment>> {
+        let log = self.log.clone();
+        let guard = log.core().pin();
+        let found = Self::find(log.core(), self.segment, index, &guard);
+        if let Some(segment) = found {
+            segment.hold();
+        }
+        self.let_go();
+        self.segment = found.map(NonNull::from);
+        self.segment
+    }
+
+    fn find<'g>(core: &'g Core, held: Option<NonNull<Segment>>, index: u64, guard: &'g Guard) -> Option<&'g Segment> {
+        // SAFETY: held.
+        if let Some(here) = held.map(|segment| unsafe { segment.as_ref() })
+            && here.end_index() == index
+            && here.number() + 1 >= core.head(guard).number()
+        {
+            // Acquire: pairs with the Release in `make_next`. Not null: a record of the view lies after this segment.
+            let next = here.next.load(Ordering::Acquire);
+            // SAFETY: not before the first linked segment, so linked: allocated while pinned.
+            return Some(unsafe { Segment::at(next) });
+        }
+        core.segment_of(index, guard)
+    }
+
+    fn let_go(&mut self) {
+        let Some(segment) = self.segment.take() else { return };
+        // SAFETY: held until here. The last holder hands it to the garbage.
+        unsafe {
+            if segment.as_ref().release() {
+                self.log.core().garbage.push(segment.as_ptr());
+            }
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+/// How many positions are copied from a stream's index at a time.
+const NEAR: usize = 32;
+
+struct StreamWalk {
+    entry: NonNull<Entry>,
+    /// Revisions still to come, those in `near` not included.
+    range: Range,
+    backwards: bool,
+    /// Positions copied from the index, in the order of the revisions.
+    near: [u64; NEAR],
+    at: usize,
+    len: usize,
+}
+
+impl StreamWalk {
+    #[inline]
+    fn next_index(&mut self, log: &Log) -> Option<u64> {
+        if self.at == self.len {
+            self.refill(log)?;
+        }
+        self.at += 1;
+        let place = if self.backwards { self.len - self.at } else { self.at - 1 };
+        Some(self.near[place] - 1)
+    }
+
+    #[cold]
+    fn refill(&mut self, log: &Log) -> Option<()> {
+        let guard = log.core().pin();
+        // SAFETY: entries live as long as the log.
+        let index = unsafe { &self.entry.as_ref().index };
+        loop {
+            let first = index.first_revision(&guard);
+            self.range.start = self.range.start.max(first);
+            if self.range.start >= self.range.end {
+                return None;
+            }
+            let wanted = (self.range.end - self.range.start).min(NEAR as u64);
+            let from = if self.backwards { self.range.end - wanted } else { self.range.start };
+            self.len = index.copy(from, &mut self.near[..wanted as usize], &guard);
+            if self.len > 0 {
+                self.at = 0;
+                if self.backwards {
+                    self.range.end = from
+                } else {
+                    self.range.start = from + self.len as u64
+                }
+                return Some(());
+            }
+            // Every revision of the view is there, unless its block was removed since we looked.
+            debug_assert!(index.first_revision(&guard) > first, "a revision of the view is missing");
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Streams by name: an insert-only hash table without locks.
+//!
+//! Open addressing with linear probing over cells that hold a pointer to an entry, null, or `MOVED`. Entries are never
+//! removed, and never move: a stream handle is a pointer to one.
+//!
+//! Growing: whoever finds the table too full hangs a table of twice the size on it. Before anybody inserts into the new
+//! table, the old one is emptied into it, by everybody who comes by and wants to insert: each cell is either copied
+//! (the pointer is put into the new table, unless it is there already) or, when it is null, sealed with `MOVED`. A cell
+//! with a pointer never changes again, so copying twice is harmless; a sealed cell takes no insert. When all cells were
+//! seen, the new table becomes the current one. A look-up that meets `MOVED` goes on in the new table.
+//!
+//! Rules:
+//! 1. A cell goes from null to a pointer or to `MOVED`, once.
+//! 2. An insert into a table happens only after the table before it was emptied completely.
+//! 3. A table is freed, through `reclaim`, after the directory has moved on from it.
+
+use std::alloc::{Layout, alloc, handle_alloc_error};
+use std::ptr::{self, NonNull};
+
+use ahash::RandomState;
+
+use super::canary::Canary;
+use super::index::Index;
+use super::reclaim::{Guard, dealloc};
+use crate::model::LimitExceeded;
+use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+
+/// One stream: its name and its index.
+#[repr(C)]
+pub(crate) struct Entry {
+    hash: u64,
+    pub(crate) index: Index,
+    canary: Canary,
+    /// Where the name is: behind this, in the same allocation.
+    text: NonNull<u8>,
+    len: u8,
+    /// `len` bytes of UTF-8 follow.
+    name: [u8; 0],
+}
+
+impl Entry {
+    fn layout(len: u8) -> Layout {
+        let size = std::mem::offset_of!(Self, name) + usize::from(len);
+        Layout::from_size_align(size.max(size_of::<Self>()), align_of::<Self>())
+            .expect("a name has at most 255 bytes")
+            .pad_to_align()
+    }
+
+    fn make(hash: u64, name: &str) -> NonNull<Self> {
+        let len = u8::try_from(name.len()).expect("a name has at most 255 bytes");
+        let layout = Self::layout(len);
+        // SAFETY: the layout is not empty.
+        let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        // SAFETY: fresh memory of that layout; the name follows the fixed part.
+        unsafe {
+            let entry = at.cast::<Self>();
+            let text = at.byte_add(std::mem::offset_of!(Self, name));
+            entry.write(Self { hash, index: Index::new(), canary: Canary::new(), text, len, name: [] });
+            text.copy_from_nonoverlapping(NonNull::from(name.as_bytes()).cast(), name.len());
+            entry
+        }
+    }
+
+    /// # Safety
+    /// Nobody uses the entry any more.
+    unsafe fn free(this: *mut Entry) {
+        // SAFETY: allocated by `make`; by the contract, ours alone.
+        unsafe {
+            (*this).canary.die();
+            (*this).index.clear();
+            dealloc(this.cast(), Self::layout((*this).len));
+        }
+    }
+
+    /// The stream's id.
+    pub(crate) fn name(&self) -> &str {
+        self.canary.touch();
+        // SAFETY: written from a `str` by `make`, immutable since, allocated as long as the entry.
+        unsafe { std::str::from_utf8_unchecked(std::slice::from_raw_parts(self.text.as_ptr(), self.len.into())) }
+    }
+}
+
+struct Table {
+    mask: u64,
+    /// Inserts that found a cell here.
+    used: AtomicU64,
+    /// Hint: cells before this one have been emptied.
+    emptied: AtomicU64,
+    next: AtomicPtr<Table>,
+    canary: Canary,
+    cells: Box<[AtomicPtr<Entry>]>,
+}
+
+/// The mark of a sealed cell: no entry lies there.
+fn moved() -> *mut Entry {
+    ptr::without_provenance_mut(1)
+}
+
+/// What a walk through a table came to.
+enum Found {
+    Entry(NonNull<Entry>),
+    /// An empty cell: its index.
+    Empty(usize),
+    /// A sealed cell: look in the next table.
+    Moved,
+}
+
+impl Table {
+    fn make(cells: usize) -> *mut Self {
+        let cells: Box<[_]> = (0..cells).map(|_| AtomicPtr::new(ptr::null_mut())).collect();
+        Box::into_raw(Box::new(Self {
+            mask: cells.len() as u64 - 1,
+            used: AtomicU64::new(0),
+            emptied: AtomicU64::new(0),
+            next: AtomicPtr::new(ptr::null_mut()),
+            canary: Canary::new(),
+            cells,
+        }))
+    }
+
+    /// # Safety
+    /// Nobody can reach the table any more.
+    unsafe fn free(this: *mut Self) {
+        // SAFETY: made by `make`; by the contract, ours alone.
+        let table = unsafe { Box::from_raw(this) };
+        table.canary.die();
+    }
+
+    /// Looks for `same` from the home cell of `hash` on.
+    #[inline]
+    fn walk(&self, hash: u64, same: impl Fn(&Entry) -> bool) -> Found {
+        self.canary.touch();
+        let mut at = hash & self.mask;
+        for _ in 0..self.cells.len() {
+            let index = usize::try_from(at).expect("a mask of a slice fits");
+            // Acquire: pairs with the Release in `put`; publishes the entry.
+            let cell = self.cells[index].load(Ordering::Acquire);
+            let Some(entry) = NonNull::new(cell) else { return Found::Empty(index) };
+            if cell == moved() {
+                return Found::Moved;
+            }
+            // SAFETY: entries live as long as the directory.
+            let there = unsafe { entry.as_ref() };
+            if there.hash == hash && same(there) {
+                return Found::Entry(entry);
+            }
+            at = (at + 1) & self.mask;
+        }
+        // Full: tables grow long before, so every cell has been emptied or sealed by now.
+        Found::Moved
+    }
+
+    /// Puts `entry` at `index` when nothing is there.
+    fn put(&self, index: usize, entry: *mut Entry) -> bool {
+        // Release: publishes the entry, pairs with the Acquire in `walk`. Relaxed: a loser walks again.
+        let put =
+            self.cells[index].compare_exchange(ptr::null_mut(), entry, Ordering::Release, Ordering::Relaxed).is_ok();
+        if put && entry != moved() {
+            // Relaxed: only says when to grow.
+            self.used.fetch_add(1, Ordering::Relaxed);
+        }
+        put
+    }
+
+    /// More than half full. (Copies count as inserts.)
+    fn is_full(&self) -> bool {
+        // Relaxed: only says when to grow; with as many threads at once as a quarter of the cells it may be a little late.
+        self.used.load(Ordering::Relaxed) > self.mask / 2
+    }
+}
+
+/// All streams of a log.
+pub(crate) struct Directory {
+    current: AtomicPtr<Table>,
+    hasher: RandomState,
+    /// Entries, or about to be.
+    count: AtomicU64,
+    max: u64,
+}
+
+// SAFETY: the raw pointers are to tables and entries, which are shared by the protocol above and by atomics alone.
+unsafe impl Send for Directory {}
+// SAFETY: as above.
+unsafe impl Sync for Directory {}
+
+#[cfg(not(loom))]
+const FIRST_CELLS: usize = 64;
+#[cfg(loom)]
+const FIRST_CELLS: usize = 4;
+
+impl Directory {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            current: AtomicPtr::new(Table::make(FIRST_CELLS)),
+            hasher: RandomState::new(),
+            count: AtomicU64::new(0),
+            max: max as u64,
+        }
+    }
+
+    /// How many streams are known.
+    pub(crate) fn len(&self) -> u64 {
+        // Relaxed: a statistic.
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// The stream with this name.
+    pub(crate) fn get(&self, name: &str, _: &Guard) -> Option<NonNull<Entry>> {
+        let hash = self.hasher.hash_one(name);
+        // Acquire: pairs with the Release in `promote` and, for the first table, with whatever shared the directory.
+        let mut table = self.current.load(Ordering::Acquire);
+        loop {
+            // SAFETY: reached from the current table while pinned (rule 3).
+            let here = unsafe { &*table };
+            match here.walk(hash, |entry| entry.name() == name) {
+                Found::Entry(entry) => return Some(entry),
+                Found::Empty(_) => return None,
+                // Acquire: pairs with the Release in `grow`. A cell is sealed only after the next table was hung on.
+                Found::Moved => table = here.next.load(Ordering::Acquire),
+            }
+        }
+    }
+
+    /// The stream with this name, added when there is none.
+    pub(crate) fn get_or_add(&self, name: &str, guard: &Guard) -> Result<NonNull<Entry>, LimitExceeded> {
+        if let Some(entry) = self.get(name, guard) {
+            return Ok(entry);
+        }
+        self.reserve()?;
+        let hash = self.hasher.hash_one(name);
+        let made = Entry::make(hash, name);
+        let there = self.insert(hash, made, |entry| entry.name() == name, guard);
+        if there != made {
+            // Relaxed: see `reserve`.
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            // SAFETY: never published.
+            unsafe { Entry::free(made.as_ptr()) };
+        }
+        Ok(there)
+    }
+
+    fn reserve(&self) -> Result<(), LimitExceeded> {
+        // Relaxed: a count of its own; a place taken for an entry that another thread adds first is given back.
+        let before = self.count.fetch_add(1, Ordering::Relaxed);
+        if before >= self.max {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(LimitExceeded::streams(before + 1, self.max));
+        }
+        Ok(())
+    }
+
+    /// Inserts `entry`, or returns the one that is the same.
+    fn insert(&self, hash: u64, entry: NonNull<Entry>, same: impl Fn(&Entry) -> bool, guard: &Guard) -> NonNull<Entry> {
+        loop {
+            let table = self.writable(guard);
+            match table.walk(hash, &same) {
+                Found::Entry(there) => return there,
+                Found::Empty(index) if table.put(index, entry.as_ptr()) => return entry,
+                Found::Empty(_) | Found::Moved => {}
+            }
+        }
+    }
+
+    /// The current table, after it was grown when it is too full or about to be left.
+    fn writable<'g>(&self, guard: &'g Guard) -> &'g Table {
+        loop {
+            // Acquire: pairs with the Release in `promote`.
+            let current = self.current.load(Ordering::Acquire);
+            // SAFETY: current when loaded, so allocated while pinned (rule 3).
+            let table: &'g Table = unsafe { &*current };
+            // Acquire: pairs with the Release in `grow`.
+            if table.next.load(Ordering::Acquire).is_null() && !table.is_full() {
+                return table;
+            }
+            let next = Self::grow(table);
+            // SAFETY: hung on a table that is allocated, and freed after it.
+            Self::empty(table, unsafe { &*next });
+            self.promote(current, next, guard);
+        }
+    }
+
+    #[cold]
+    fn grow(table: &Table) -> *mut Table {
+        // Acquire: pairs with the Release below.
+        let next = table.next.load(Ordering::Acquire);
+        if !next.is_null() {
+            return next;
+        }
+        let made = Table::make(table.cells.len() * 2);
+        // Release: publishes the table. Acquire: another's is used.
+        match table.next.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
+            Ok(_) => made,
+            Err(other) => {
+                // SAFETY: never published.
+                unsafe { Table::free(made) };
+                other
+            }
+        }
+    }
+
+    /// Copies or seals every cell of `from`. Whoever returns from it has seen all of them done.
+    #[cold]
+    fn empty(from: &Table, to: &Table) {
+        // Acquire: pairs with the Release below: cells before the mark are done, their copies are there.
+        let start = from.emptied.load(Ordering::Acquire);
+        for at in start..from.cells.len() as u64 {
+            let index = usize::try_from(at).expect("an index of a slice fits");
+            let cell = &from.cells[index];
+            // Release/Acquire: a sealed cell tells that the next table is there; a lost seal finds an entry.
+            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::AcqRel, Ordering::Acquire) {
+                if entry != moved() {
+                    Self::copy(entry, to);
+                }
+            }
+            if at % 64 == 63 {
+                // Release: pairs with the Acquire above.
+                from.emptied.fetch_max(at + 1, Ordering::Release);
+            }
+        }
+    }
+
+    fn copy(entry: *mut Entry, to: &Table) {
+        // SAFETY: entries live as long as the directory.
+        let hash = unsafe { (*entry).hash };
+        loop {
+            match to.walk(hash, |there| ptr::eq(there, entry)) {
+                Found::Empty(index) if to.put(index, entry) => return,
+                Found::Empty(_) => {}
+                // Copied by another; or `to` is being left already, which means that its filling was complete.
+                Found::Entry(_) | Found::Moved => return,
+            }
+        }
+    }
+
+    #[cold]
+    fn promote(&self, from: *mut Table, to: *mut Table, guard: &Guard) {
+        // Release: pairs with the Acquire of every look-up: all of `from` was emptied into `to`.
+        if self.current.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            let left = Left(from);
+            // SAFETY: nobody finds it any more who was not pinned by now.
+            unsafe { guard.defer(move || left.free()) };
+        }
+    }
+
+    /// Frees the index of every stream, and keeps the names.
+    ///
+    /// # Safety
+    /// No index is used any more.
+    pub(crate) unsafe fn clear_indexes(&self) {
+        // SAFETY: by the contract.
+        self.for_each(|entry| unsafe { entry.index.clear() });
+    }
+
+    /// Every entry once. The caller is alone with the directory, or accepts to miss what is being added.
+    fn for_each(&self, mut visit: impl FnMut(&Entry)) {
+        // Acquire: pairs with the Release in `promote`.
+        // SAFETY: the current table is allocated.
+        let table = unsafe { &*self.current.load(Ordering::Acquire) };
+        for cell in &table.cells {
+            // Acquire: pairs with the Release in `put`.
+            let entry = cell.load(Ordering::Acquire);
+            if !entry.is_null() && entry != moved() {
+                // SAFETY: entries live as long as the directory.
+                visit(unsafe { &*entry });
+            }
+        }
+    }
+}
+
+struct Left(*mut Table);
+
+impl Left {
+    fn free(self) {
+        // SAFETY: runs after everybody who was pinned when the directory moved on has unpinned.
+        unsafe { Table::free(self.0) };
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Relaxed: dropped by the last owner, which is alone.
+        let current = self.current.load(Ordering::Relaxed);
+        // SAFETY: alone. A table that growth hung on but nobody promoted has copies only.
+        unsafe {
+            for cell in &(*current).cells {
+                let entry = cell.load(Ordering::Relaxed);
+                if !entry.is_null() && entry != moved() {
+                    Entry::free(entry);
+                }
+            }
+            let next = (*current).next.load(Ordering::Relaxed);
+            if !next.is_null() {
+                Table::free(next);
+            }
+            Table::free(current);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Why an append was refused. Errors here hand over what the caller had not seen.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::handle::Stream;
+use super::read::{OneStream, Read, WholeLog};
+use super::view::View;
+use crate::model::{Condition, Expected, InvalidName, LimitExceeded, Position, Revision};
+
+/// An append that was refused. The log is as it was.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// A stream is not as expected.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// An envelope matches the append condition.
+    #[error(transparent)]
+    ConditionFailed(#[from] ConditionFailed),
+    /// Something is larger than the log allows.
+    #[error(transparent)]
+    Limit(#[from] LimitExceeded),
+    /// The stream id is not a name.
+    #[error("the stream id is not valid: {0}")]
+    InvalidStream(#[from] InvalidName),
+    /// One batch has two different expectations of one stream.
+    #[error("the batch expects two different things of stream {stream:?}")]
+    #[non_exhaustive]
+    AmbiguousExpectation {
+        /// Which.
+        stream: Box<str>,
+    },
+    /// The stream handle was made by another log.
+    #[error("the handle to stream {stream:?} belongs to another log")]
+    #[non_exhaustive]
+    ForeignStream {
+        /// Which.
+        stream: Box<str>,
+    },
+    /// The log takes its time from each append, and this one brought none.
+    #[error("the log takes its time from each append, and none was given")]
+    MissingTime,
+    /// All 2^63 positions are used.
+    #[error("the log has no positions left")]
+    Full,
+}
+
+/// A stream was not as expected at the instant of the append.
+#[derive(Clone)]
+pub struct Conflict {
+    stream: Name,
+    expected: Expected,
+    actual: Option<Revision>,
+    view: View,
+}
+
+/// A stream by handle; or by name, when there is none.
+#[derive(Clone)]
+enum Name {
+    Known(Stream),
+    Unknown(Box<str>),
+}
+
+impl Conflict {
+    pub(crate) fn new(stream: Stream, expected: Expected, actual: Option<Revision>, view: View) -> Self {
+        Self { stream: Name::Known(stream), expected, actual, view }
+    }
+
+    /// The stream does not exist, and should.
+    pub(crate) fn absent(stream: &str, expected: Expected, view: View) -> Self {
+        Self { stream: Name::Unknown(stream.into()), expected, actual: None, view }
+    }
+
+    /// Which stream.
+    pub fn stream(&self) -> &str {
+        match &self.stream {
+            Name::Known(stream) => stream.id(),
+            Name::Unknown(stream) => stream,
+        }
+    }
+
+    /// What was expected of it.
+    pub fn expected(&self) -> Expected {
+        self.expected
+    }
+
+    /// Its last revision; none when it has never been written.
+    pub fn actual(&self) -> Option<Revision> {
+        self.actual
+    }
+
+    /// The end of the log when the append was decided.
+    pub fn end(&self) -> Position {
+        self.view.end()
+    }
+
+    /// The envelopes of the stream that the caller had not seen: those after [`Expected::Exactly`]'s revision, or all.
+    /// As of the decision, less what retention has removed since.
+    pub fn missed(&self) -> Read<OneStream> {
+        let read = match &self.stream {
+            Name::Known(stream) => self.view.read_known(stream),
+            Name::Unknown(stream) => self.view.read_stream(stream),
+        };
+        read.from_revision(self.expected.first_unseen())
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stream {:?} ", self.stream())?;
+        match self.actual {
+            None => write!(f, "does not exist")?,
+            Some(revision) => write!(f, "is at revision {revision}")?,
+        }
+        match self.expected {
+            Expected::Any => Ok(()),
+            Expected::NoStream => write!(f, ", expected not to exist"),
+            Expected::Exists => write!(f, ", expected to exist"),
+            Expected::Exactly(revision) => write!(f, ", expected at revision {revision}"),
+        }
+    }
+}
+
+impl fmt::Debug for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conflict")
+            .field("stream", &self.stream())
+            .field("expected", &self.expected)
+            .field("actual", &self.actual)
+            .field("end", &self.end())
+            .finish()
+    }
+}
+
+impl std::error::Error for Conflict {}
+
+/// An envelope matched the append condition.
+#[derive(Clone)]
+pub struct ConditionFailed {
+    condition: Condition,
+    position: Position,
+    view: View,
+}
+
+impl ConditionFailed {
+    pub(crate) fn new(condition: Condition, position: Position, view: View) -> Self {
+        Self { condition, position, view }
+    }
+
+    /// The condition.
+    pub fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// The first envelope that matches it.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The end of the log when the append was decided.
+    pub fn end(&self) -> Position {
+        self.view.end()
+    }
+
+    /// The envelopes that match the condition, as of the decision, less what retention has removed since.
+    pub fn missed(&self) -> Read<WholeLog> {
+        self.view.read().from(self.position).matching(self.condition.query().clone())
+    }
+}
+
+impl fmt::Display for ConditionFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the envelope at position {} matches the append condition", self.position)
+    }
+}
+
+impl fmt::Debug for ConditionFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConditionFailed")
+            .field("condition", &self.condition)
+            .field("position", &self.position)
+            .field("end", &self.end())
+            .finish()
+    }
+}
+
+impl std::error::Error for ConditionFailed {}
+
+/// A refused append with what was not appended. What it had borrowed it now owns: constants and shared payloads are
+/// given back as they were, other names and payloads are copied.
+///
+/// Converts into its [`AppendError`], so that `?` works in functions that return one.
+#[derive(Clone, Debug)]
+pub struct Rejected<T> {
+    /// Why.
+    pub error: AppendError,
+    /// What: for the caller to use again.
+    pub rejected: T,
+}
+
+impl<T> Rejected<T> {
+    pub(crate) fn new(error: impl Into<AppendError>, rejected: T) -> Self {
+        Self { error: error.into(), rejected }
+    }
+
+    /// The conflict, when it is one.
+    pub fn conflict(&self) -> Option<&Conflict> {
+        match &self.error {
+            AppendError::Conflict(conflict) => Some(conflict),
+            _ => None,
+        }
+    }
+}
+
+impl<T> From<Rejected<T>> for AppendError {
+    fn from(rejected: Rejected<T>) -> Self {
+        rejected.error
+    }
+}
+
+impl<T> fmt::Display for Rejected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for Rejected<T> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// A position at which the log does not end, or has not ended yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("position {position} is not there yet, the log ends at {end}")]
+#[non_exhaustive]
+pub struct NotThereYet {
+    /// What was asked for.
+    pub position: Position,
+    /// Where the log ends.
+    pub end: Position,
+}
+
+/// A log that cannot be built as asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The segment size is not a power of two from 2 to 2^20.
+    #[error("a segment of {slots} slots is not a power of two from 2 to 1048576")]
+    #[non_exhaustive]
+    SegmentSize {
+        /// What was asked for.
+        slots: usize,
+    },
+    /// A limit that no log can have.
+    #[error("a limit of {bytes} bytes for names is more than 255")]
+    #[non_exhaustive]
+    NameLimit {
+        /// What was asked for.
+        bytes: usize,
+    },
+    /// More metadata than a record can have.
+    #[error("a limit of {bytes} bytes for metadata is more than 16777216")]
+    #[non_exhaustive]
+    MetadataLimit {
+        /// What was asked for.
+        bytes: usize,
+    },
+    /// Longer batches than a log can take.
+    #[error("a limit of {messages} messages for batches is more than 1048576")]
+    #[non_exhaustive]
+    BatchLimit {
+        /// What was asked for.
+        messages: usize,
+    },
+    /// Retention by age needs times.
+    #[error("retention by age needs a log with a clock")]
+    AgeWithoutClock,
+}

@@ -1,0 +1,535 @@
+//! The index of one stream: the position of each of its revisions.
+//!
+//! A chain of blocks of write-once cells; cell r holds the position of revision r, or 0. Blocks double from 8 cells to
+//! 1,024, and link back as in [`super::spine`]. Cells hold positions, not pointers: so the index owns nothing, and
+//! whether an envelope is still there is decided in one place, the log.
+//!
+//! Rules:
+//! 1. A cell is stored by whoever finishes the record at its position; all store the same number.
+//! 2. The block of a revision is linked before the record that has it is swapped into its slot. So finishing does not
+//!    allocate, and a helper finds the block from `tail`.
+//! 3. `tail` only moves forward along `next`. `used` of a block is a hint: it may be too low, never higher than the
+//!    cells stored so far. The truth about the next revision is the first empty cell.
+//! 4. A block leaves the chain at `head`, never the last one, when every record it points to has been freed. Who holds
+//!    a segment or is pinned may therefore still store the cells of its records.
+
+use std::alloc::{Layout, alloc, handle_alloc_error};
+use std::ptr::{self, NonNull};
+
+use super::canary::Canary;
+use super::reclaim::{Guard, dealloc};
+use super::spine::{self, Link};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// Cells of the first block; the next ones double up to `LAST`.
+#[cfg(not(loom))]
+const FIRST: u64 = 8;
+#[cfg(loom)]
+const FIRST: u64 = 2;
+/// Blocks 0 to `DOUBLING - 1` double, from then on all have `LAST` cells.
+#[cfg(not(loom))]
+const DOUBLING: u32 = 7;
+#[cfg(loom)]
+const DOUBLING: u32 = 1;
+const LAST: u64 = FIRST << DOUBLING;
+/// The first revision of block `DOUBLING`.
+const UNIFORM: u64 = FIRST * ((1 << DOUBLING) - 1);
+
+/// The number of the block that holds `revision`.
+fn block_of(revision: u64) -> u64 {
+    if revision < UNIFORM {
+        (revision / FIRST + 1).ilog2().into()
+    } else {
+        u64::from(DOUBLING) + (revision - UNIFORM) / LAST
+    }
+}
+
+/// First revision and number of cells of block `number`.
+fn extent_of(number: u64) -> (u64, u64) {
+    let doubling = u64::from(DOUBLING);
+    if number < doubling {
+        (FIRST * ((1 << number) - 1), FIRST << number)
+    } else {
+        (UNIFORM + (number - doubling) * LAST, LAST)
+    }
+}
+
+#[repr(C)]
+pub(crate) struct Block {
+    number: u64,
+    /// Revision of the first cell.
+    first: u64,
+    next: AtomicPtr<Block>,
+    prev: *mut Block,
+    jump: *mut Block,
+    jump_number: u64,
+    /// Hint: cells before this one are stored.
+    used: AtomicU32,
+    /// Cells whose records have been freed.
+    dead: AtomicU32,
+    len: u32,
+    canary: Canary,
+    /// `len` cells follow.
+    cells: [AtomicU64; 0],
+}
+
+impl Link for Block {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn prev(&self) -> *mut Self {
+        self.prev
+    }
+
+    fn jump(&self) -> *mut Self {
+        self.jump
+    }
+
+    fn jump_number(&self) -> u64 {
+        self.jump_number
+    }
+}
+
+impl Block {
+    fn layout(len: u32) -> Layout {
+        let cells = Layout::array::<AtomicU64>(len as usize).expect("at most 1,024 cells");
+        Layout::new::<Self>().extend(cells).expect("at most 1,024 cells").0.pad_to_align()
+    }
+
+    fn make(number: u64, prev: *mut Block, jump: *mut Block) -> NonNull<Self> {
+        let (first, len) = extent_of(number);
+        let len = u32::try_from(len).expect("at most 1,024 cells");
+        let layout = Self::layout(len);
+        // SAFETY: the layout is not empty.
+        let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let at = at.cast::<Self>();
+        // SAFETY: fresh memory of that layout; the cells follow the fixed part.
+        unsafe {
+            at.write(Self {
+                number,
+                first,
+                next: AtomicPtr::new(ptr::null_mut()),
+                prev,
+                jump,
+                jump_number: spine::jump_of(number),
+                used: AtomicU32::new(0),
+                dead: AtomicU32::new(0),
+                len,
+                canary: Canary::new(),
+                cells: [],
+            });
+            let cells = at.byte_add(std::mem::offset_of!(Self, cells)).cast::<AtomicU64>();
+            for cell in 0..len as usize {
+                cells.add(cell).write(AtomicU64::new(0));
+            }
+        }
+        at
+    }
+
+    /// # Safety
+    /// Nobody can reach the block any more.
+    unsafe fn free(this: *mut Block) {
+        // SAFETY: allocated by `make` with this layout; by the contract, ours alone.
+        unsafe {
+            (*this).canary.die();
+            dealloc(this.cast(), Self::layout((*this).len));
+        }
+    }
+
+    /// # Safety
+    /// `this` is allocated for `'b`.
+    unsafe fn at<'b>(this: *mut Block) -> BlockRef<'b> {
+        // SAFETY: by the contract.
+        unsafe { (*this).canary.touch() };
+        BlockRef(this, std::marker::PhantomData)
+    }
+}
+
+/// A block that is allocated for `'b`. A pointer with the provenance of the whole allocation, cells included.
+#[derive(Clone, Copy)]
+struct BlockRef<'b>(*mut Block, std::marker::PhantomData<&'b Block>);
+
+impl<'b> std::ops::Deref for BlockRef<'b> {
+    type Target = Block;
+
+    fn deref(&self) -> &Block {
+        // SAFETY: allocated for 'b.
+        unsafe { &*self.0 }
+    }
+}
+
+impl<'b> BlockRef<'b> {
+    /// The cell of `revision`, which lies in this block.
+    #[inline]
+    fn cell(self, revision: u64) -> &'b AtomicU64 {
+        let index = revision.wrapping_sub(self.first);
+        assert!(index < self.len.into(), "the revision lies in this block");
+        // SAFETY: checked against the number of cells that follow.
+        unsafe {
+            let cells = self.0.byte_add(std::mem::offset_of!(Block, cells)).cast::<AtomicU64>();
+            &*cells.add(index as usize)
+        }
+    }
+
+    #[inline]
+    fn enter(self, revision: u64, position: u64) {
+        // Release, both: pairs with the Acquire in `first_empty`. (Readers of the log need neither: the mark on the slot
+        // that follows publishes the cell to them.)
+        self.cell(revision).store(position, Ordering::Release);
+        let used = u32::try_from(revision + 1 - self.first).expect("at most 1,024 cells");
+        // A hint (rule 3): a late store makes it too low, never too high.
+        self.used.store(used, Ordering::Release);
+    }
+
+    fn end(self) -> u64 {
+        self.first + u64::from(self.len)
+    }
+
+    /// The first revision without a position, when it lies in this block.
+    #[inline]
+    fn first_empty(self) -> Option<u64> {
+        // Acquire, here and below: pairs with the Release stores in `enter`. Who sees the trace of a record here also
+        // sees its slot taken, and so never mistakes a revision that is not decided for one that is (conflicts).
+        let mut revision = self.first + u64::from(self.used.load(Ordering::Acquire));
+        while revision < self.end() && self.cell(revision).load(Ordering::Acquire) != 0 {
+            revision += 1;
+        }
+        (revision < self.end()).then_some(revision)
+    }
+
+    /// The next block, made when there is none. `head` says which links still exist.
+    fn next_or_make(self, head: &AtomicPtr<Block>) -> BlockRef<'b> {
+        // Acquire: pairs with the Release of the swap below; publishes the block.
+        let next = self.next.load(Ordering::Acquire);
+        if !next.is_null() {
+            // SAFETY: blocks after an allocated one leave the chain later than it.
+            return unsafe { Block::at(next) };
+        }
+        let jump_number = spine::jump_of(self.number + 1);
+        // Acquire: pairs with the Release in `retire`; blocks before this one may be gone.
+        // SAFETY: the first block of the chain is allocated: the caller is pinned.
+        let first_there = unsafe { (*head.load(Ordering::Acquire)).number };
+        let jump = if jump_number < first_there {
+            ptr::null_mut()
+        } else {
+            // SAFETY: from here back to the head, blocks are allocated while the caller is pinned.
+            unsafe { spine::find(self.0, jump_number) }
+        };
+        let made = Block::make(self.number + 1, self.0, jump).as_ptr();
+        // Release: publishes the block. Acquire: another's block is used.
+        match self.next.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
+            // SAFETY: linked now, or by the winner; a block that was not linked is ours.
+            Ok(_) => unsafe { Block::at(made) },
+            Err(other) => unsafe {
+                Block::free(made);
+                Block::at(other)
+            },
+        }
+    }
+}
+
+/// Where the next revision of a stream goes.
+pub(crate) struct Place<'g> {
+    revision: u64,
+    /// The block with its cell, or the last block before it.
+    block: Option<BlockRef<'g>>,
+}
+
+impl<'g> Place<'g> {
+    #[inline]
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Makes sure that the cell exists (rule 2).
+    #[inline]
+    pub(crate) fn reserve(self, index: &Index, guard: &'g Guard) -> Cell<'g> {
+        match self.block {
+            Some(block) if self.revision < block.end() => Cell(block),
+            Some(block) => Cell(block.next_or_make(&index.head)),
+            None => Cell(index.first_block(guard)),
+        }
+    }
+}
+
+/// The block of a reserved revision.
+pub(crate) struct Cell<'g>(BlockRef<'g>);
+
+impl Cell<'_> {
+    /// As [`Index::enter`], for the revision that was reserved.
+    #[inline]
+    pub(crate) fn enter(self, revision: u64, position: u64) {
+        self.0.enter(revision, position);
+    }
+}
+
+/// Positions by revision. Every method needs a pinned caller: that is the `Guard`.
+pub(crate) struct Index {
+    /// First block, null before the first append.
+    head: AtomicPtr<Block>,
+    /// Hint: a block at or before the one with the first empty cell.
+    tail: AtomicPtr<Block>,
+}
+
+impl Index {
+    pub(crate) fn new() -> Self {
+        Self { head: AtomicPtr::new(ptr::null_mut()), tail: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// The block to start from, when there is any.
+    #[inline]
+    fn last_block<'g>(&self, _: &'g Guard) -> Option<BlockRef<'g>> {
+        // Acquire: pairs with the Release in `advance_tail`.
+        let mut at = self.tail.load(Ordering::Acquire);
+        if at.is_null() {
+            // Acquire: pairs with the Release in `first_block`.
+            at = self.head.load(Ordering::Acquire);
+        }
+        // SAFETY: the tail's block and all later ones are in the chain when loaded (rule 4), so they are allocated while
+        // the caller is pinned.
+        (!at.is_null()).then(|| unsafe { Block::at(at) })
+    }
+
+    /// The place of the next revision, as of what the caller has seen finished.
+    #[inline]
+    pub(crate) fn place<'g>(&self, guard: &'g Guard) -> Place<'g> {
+        let Some(mut block) = self.last_block(guard) else { return Place { revision: 0, block: None } };
+        loop {
+            if let Some(revision) = block.first_empty() {
+                return Place { revision, block: Some(block) };
+            }
+            // Acquire: pairs with the Release in `next_or_make`.
+            let next = block.next.load(Ordering::Acquire);
+            if next.is_null() {
+                return Place { revision: block.end(), block: Some(block) };
+            }
+            self.advance_tail(block, next);
+            // SAFETY: as in `last_block`.
+            block = unsafe { Block::at(next) };
+        }
+    }
+
+    /// Makes sure that the cells of `count` revisions from `revision` on exist, so that finishing finds them (rule 2).
+    /// `revision` is that of a `place`.
+    #[inline]
+    pub(crate) fn reserve(&self, revision: u64, count: u64, guard: &Guard) {
+        let mut block = match self.last_block(guard) {
+            Some(block) => block,
+            None => self.first_block(guard),
+        };
+        while block.end() < revision + count {
+            block = block.next_or_make(&self.head);
+        }
+    }
+
+    #[cold]
+    fn first_block<'g>(&self, _: &'g Guard) -> BlockRef<'g> {
+        let made = Block::make(0, ptr::null_mut(), ptr::null_mut()).as_ptr();
+        // Release: publishes the block. Acquire: another's block is used.
+        // SAFETY: in the chain now, or never published and ours.
+        match self.head.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
+            Ok(_) => unsafe { Block::at(made) },
+            Err(other) => unsafe {
+                Block::free(made);
+                Block::at(other)
+            },
+        }
+    }
+
+    fn advance_tail(&self, from: BlockRef<'_>, to: *mut Block) {
+        // Acquire/Release: pairs with the Acquire in `last_block`. A compare-and-swap, so that a thread that stopped here
+        // cannot move it back. When it was null, the first block is meant.
+        let tail = self.tail.load(Ordering::Acquire);
+        if tail == from.0 || (tail.is_null() && from.number == 0) {
+            let _ = self.tail.compare_exchange(tail, to, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+
+    /// Stores the position of a revision whose block was reserved. Idempotent; does nothing when others went on long ago.
+    #[inline]
+    pub(crate) fn enter(&self, revision: u64, position: u64, guard: &Guard) {
+        let mut block = self.last_block(guard).expect("the block was reserved before the swap");
+        while revision >= block.end() {
+            // Acquire: pairs with the Release in `next_or_make`.
+            let next = block.next.load(Ordering::Acquire);
+            // SAFETY: as in `last_block`; not null, because the block was reserved before the swap.
+            block = unsafe { Block::at(next) };
+        }
+        if revision < block.first {
+            // A later block is the last one: this revision, and all of its block, were entered by others.
+            return;
+        }
+        block.enter(revision, position);
+    }
+
+    /// The positions of up to `to.len()` revisions from `revision` on, as far as they are there; how many.
+    pub(crate) fn copy(&self, revision: u64, to: &mut [u64], guard: &Guard) -> usize {
+        let Some(mut block) = self.find(revision, guard) else { return 0 };
+        let mut copied = 0;
+        while copied < to.len() {
+            let revision = revision + copied as u64;
+            if revision == block.end() {
+                // Acquire: pairs with the Release in `next_or_make`.
+                let next = block.next.load(Ordering::Acquire);
+                if next.is_null() {
+                    break;
+                }
+                // SAFETY: as in `last_block`.
+                block = unsafe { Block::at(next) };
+            }
+            // Relaxed: the caller has seen (Acquire) the mark on every slot whose positions it will use.
+            let position = block.cell(revision).load(Ordering::Relaxed);
+            if position == 0 {
+                break;
+            }
+            to[copied] = position;
+            copied += 1;
+        }
+        copied
+    }
+
+    /// The position of `revision`; 0 when it is not there yet, none when its block is gone.
+    fn position(&self, revision: u64, guard: &Guard) -> Option<u64> {
+        let block = self.find(revision, guard)?;
+        // Relaxed: as in `copy`.
+        Some(block.cell(revision).load(Ordering::Relaxed))
+    }
+
+    /// How many revisions have positions up to `end`. The caller has seen everything up to `end` finished.
+    ///
+    /// O(log n) look-ups of O(log n) steps each; one look-up when nothing came after `end`.
+    pub(crate) fn count(&self, end: u64, guard: &Guard) -> u64 {
+        self.partition(|position| position <= end, guard)
+    }
+
+    /// The first revision whose position does not satisfy `before`, which holds of a prefix.
+    pub(crate) fn partition(&self, before: impl Fn(u64) -> bool, guard: &Guard) -> u64 {
+        let mut high = self.place(guard).revision();
+        let mut low = self.first_revision(guard);
+        if high > low && self.position(high - 1, guard).is_some_and(|position| position != 0 && before(position)) {
+            return high;
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // What is gone was before everything that is there.
+            if self.position(middle, guard).is_none_or(|position| position != 0 && before(position)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// The first revision whose block is still there.
+    pub(crate) fn first_revision(&self, _: &Guard) -> u64 {
+        // Acquire: pairs with the Release in `first_block` and `retire`.
+        let head = self.head.load(Ordering::Acquire);
+        // SAFETY: in the chain when loaded, so allocated while the caller is pinned.
+        if head.is_null() { 0 } else { unsafe { (*head).first } }
+    }
+
+    /// The block of `revision`: none when it is gone or not there yet.
+    fn find<'g>(&self, revision: u64, guard: &'g Guard) -> Option<BlockRef<'g>> {
+        let mut block = self.last_block(guard)?;
+        while revision >= block.end() {
+            // Acquire: pairs with the Release in `next_or_make`.
+            let next = block.next.load(Ordering::Acquire);
+            if next.is_null() {
+                return None;
+            }
+            // SAFETY: as in `last_block`.
+            block = unsafe { Block::at(next) };
+        }
+        let number = block_of(revision);
+        if number == block.number {
+            return Some(block);
+        }
+        // Acquire: pairs with the Release in `retire`. SAFETY: the chain is allocated while the caller is pinned.
+        let head = unsafe { Block::at(self.head.load(Ordering::Acquire)) };
+        // SAFETY: from the head on, blocks are allocated while the caller is pinned.
+        (number >= head.number).then(|| unsafe { Block::at(spine::find(block.0, number)) })
+    }
+
+    /// The record of `revision` has been freed. Called once for each.
+    pub(crate) fn record_freed(&self, revision: u64, guard: &Guard) {
+        let block = self.find(revision, guard).expect("a block stays until all its records are freed");
+        // Release: pairs with the Acquire in `retire`: the block is used no more because of this record.
+        let dead = block.dead.fetch_add(1, Ordering::Release) + 1;
+        debug_assert!(dead <= block.len, "each cell dies once");
+        if dead == block.len {
+            self.retire(guard);
+        }
+    }
+
+    /// Unlinks dead blocks from the head of the chain; the last block stays.
+    #[cold]
+    fn retire(&self, guard: &Guard) {
+        loop {
+            // Acquire: pairs with the Release below and in `first_block`.
+            let head = self.head.load(Ordering::Acquire);
+            // SAFETY: in the chain when loaded, so allocated while the caller is pinned.
+            let block = unsafe { Block::at(head) };
+            // Acquire: pairs with the Release in `record_freed`, and with that in `next_or_make`.
+            let (dead, next) = (block.dead.load(Ordering::Acquire), block.next.load(Ordering::Acquire));
+            if dead < block.len || next.is_null() {
+                return;
+            }
+            // Nobody may find an unlinked block through the tail.
+            self.advance_tail(block, next);
+            // Release: pairs with the Acquire of whoever starts from the head. Only the winner frees.
+            if self.head.compare_exchange(head, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                let unlinked = Unlinked(head);
+                // SAFETY: unlinked; whoever could still see it is pinned now.
+                unsafe { guard.defer(move || unlinked.free()) };
+            }
+        }
+    }
+
+    /// Frees all blocks.
+    ///
+    /// # Safety
+    /// Nobody uses the index now or later, but to call this again.
+    pub(crate) unsafe fn clear(&self) {
+        // Relaxed: the caller is alone.
+        let mut at = self.head.swap(ptr::null_mut(), Ordering::Relaxed);
+        self.tail.store(ptr::null_mut(), Ordering::Relaxed);
+        while !at.is_null() {
+            // SAFETY: the caller is alone, and the chain from the head on is allocated.
+            unsafe {
+                let next = (*at).next.load(Ordering::Relaxed);
+                Block::free(at);
+                at = next;
+            }
+        }
+    }
+}
+
+struct Unlinked(*mut Block);
+
+impl Unlinked {
+    fn free(self) {
+        // SAFETY: runs after everybody who was pinned at the unlinking has unpinned.
+        unsafe { Block::free(self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks tile the revisions, and every revision is found in its block.
+    #[test]
+    fn blocks_tile_the_revisions() {
+        let mut next = 0;
+        for number in 0..40 {
+            let (first, len) = extent_of(number);
+            assert_eq!(first, next);
+            for revision in [first, first + len / 2, first + len - 1] {
+                assert_eq!(block_of(revision), number);
+            }
+            next = first + len;
+        }
+    }
+}

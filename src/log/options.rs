@@ -1,0 +1,61 @@
+//! On what terms an append goes through.
+
+use crate::model::{Condition, Expected, Timestamp};
+
+/// What an append asks for besides its messages. Everything is optional.
+///
+/// ```
+/// use annals::{AppendOptions, Condition, Expected, Log, Message, Query};
+///
+/// let log = Log::new();
+/// let unseen = Condition::none(Query::tag("order:7")?);
+/// let options = AppendOptions::new().expected(Expected::NoStream).condition(&unseen);
+/// log.append_with("order-7", Message::event("Placed", "")?, options)?;
+/// // One wish alone needs no options:
+/// log.append_with("order-7", Message::event("Paid", "")?, Expected::exactly(0))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct AppendOptions<'c> {
+    pub(crate) expected: Expected,
+    pub(crate) condition: Option<&'c Condition>,
+    pub(crate) time: Option<Timestamp>,
+}
+
+impl<'c> AppendOptions<'c> {
+    /// Nothing is asked for.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the stream must be like.
+    pub fn expected(mut self, expected: Expected) -> Self {
+        self.expected = expected;
+        self
+    }
+
+    /// What must not be in the log.
+    pub fn condition(mut self, condition: &'c Condition) -> Self {
+        self.condition = Some(condition);
+        self
+    }
+
+    /// The time of the append, instead of the clock's. A time before the log's last is raised to it.
+    pub fn at(mut self, time: Timestamp) -> Self {
+        self.time = Some(time);
+        self
+    }
+}
+
+impl From<Expected> for AppendOptions<'_> {
+    fn from(expected: Expected) -> Self {
+        Self::new().expected(expected)
+    }
+}
+
+impl<'c> From<&'c Condition> for AppendOptions<'c> {
+    fn from(condition: &'c Condition) -> Self {
+        Self::new().condition(condition)
+    }
+}

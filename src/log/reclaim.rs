@@ -1,0 +1,161 @@
+//! When memory that others may still look at can be freed: epoch-based reclamation.
+//!
+//! A thread *pins* before it follows a shared pointer and unpins before the call returns; no user code runs pinned.
+//! What is unlinked while pinned is handed to `defer`, and done once everybody who was pinned then has unpinned.
+//! Under loom, crossbeam-epoch is replaced by a stand-in that does it at the earliest moment this contract allows.
+
+#[cfg(not(loom))]
+mod imp {
+    /// Who shares garbage. In production all logs share crossbeam's default collector.
+    #[derive(Debug, Default)]
+    pub(crate) struct Domain;
+
+    pub(crate) struct Guard(crossbeam_epoch::Guard);
+
+    impl Domain {
+        #[inline]
+        pub(crate) fn pin(&self) -> Guard {
+            Guard(crossbeam_epoch::pin())
+        }
+    }
+
+    impl Guard {
+        /// Runs `job` once every thread pinned now has unpinned, on whichever thread notices.
+        ///
+        /// # Safety
+        /// `job` may run on another thread, and must be right to run at any later time.
+        pub(crate) unsafe fn defer(&self, job: impl FnOnce() + 'static) {
+            // SAFETY: passed on to our caller.
+            unsafe { self.0.defer_unchecked(job) };
+        }
+
+        /// Asks for deferred work to be done soon.
+        pub(crate) fn flush(&self) {
+            self.0.flush();
+        }
+    }
+}
+
+#[cfg(loom)]
+mod imp {
+    use std::collections::BTreeSet;
+    use std::sync::Mutex;
+
+    use crate::sync::{Arc, AtomicU64, Ordering};
+
+    type Job = Box<dyn FnOnce()>;
+
+    /// The bookkeeping is hidden from loom in a `std` mutex, which orders nothing in the model. What the real thing
+    /// does order is said with the two atomics: a deferral before later pins, unpins before the deferred work.
+    #[derive(Clone, Default)]
+    pub(crate) struct Domain(Arc<Shared>);
+
+    #[derive(Default)]
+    struct Shared {
+        deferred: AtomicU64,
+        unpinned: AtomicU64,
+        state: Mutex<State>,
+    }
+
+    #[derive(Default)]
+    struct State {
+        next: u64,
+        pinned: BTreeSet<u64>,
+        jobs: Vec<(BTreeSet<u64>, Job)>,
+    }
+
+    pub(crate) struct Guard {
+        domain: Domain,
+        id: u64,
+    }
+
+    impl Domain {
+        pub(crate) fn pin(&self) -> Guard {
+            // Acquire, as a read-modify-write so that it reads the last value: pairs with the Release in `defer`. Who
+            // pins after a deferral sees the unlinking before it.
+            self.0.deferred.fetch_add(0, Ordering::Acquire);
+            let mut state = self.0.state.lock().unwrap();
+            let id = state.next;
+            state.next += 1;
+            state.pinned.insert(id);
+            Guard { domain: self.clone(), id }
+        }
+    }
+
+    impl Guard {
+        /// See the real one.
+        ///
+        /// # Safety
+        /// As there.
+        pub(crate) unsafe fn defer(&self, job: impl FnOnce() + 'static) {
+            // Release: pairs with the Acquire in `pin`.
+            self.domain.0.deferred.fetch_add(1, Ordering::Release);
+            let mut state = self.domain.0.state.lock().unwrap();
+            let waiting_for = state.pinned.clone();
+            state.jobs.push((waiting_for, Box::new(job)));
+        }
+
+        pub(crate) fn flush(&self) {}
+    }
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            let shared = &self.domain.0;
+            // Release: pairs with the Acquire below, in whichever guard's drop does the work.
+            shared.unpinned.fetch_add(1, Ordering::Release);
+            let mut state = shared.state.lock().unwrap();
+            state.pinned.remove(&self.id);
+            for (waiting_for, _) in &mut state.jobs {
+                waiting_for.remove(&self.id);
+            }
+            let (due, later) =
+                std::mem::take(&mut state.jobs).into_iter().partition(|(w, _): &(BTreeSet<u64>, Job)| w.is_empty());
+            state.jobs = later;
+            drop(state);
+            let due: Vec<_> = due;
+            if due.is_empty() {
+                return;
+            }
+            // Acquire, as a read-modify-write: everything done before the unpins counted so far comes before the work.
+            shared.unpinned.fetch_add(0, Ordering::Acquire);
+            due.into_iter().for_each(|(_, job)| job());
+        }
+    }
+}
+
+pub(crate) use imp::{Domain, Guard};
+
+/// Gives memory back. Under loom it is kept until the next execution, so that a use after this shows at a canary instead
+/// of crashing the checker.
+///
+/// # Safety
+/// `at` was allocated with `layout`, and nobody uses it any more.
+pub(crate) unsafe fn dealloc(at: *mut u8, layout: std::alloc::Layout) {
+    #[cfg(not(loom))]
+    // SAFETY: passed on to our caller.
+    unsafe {
+        std::alloc::dealloc(at, layout);
+    }
+    #[cfg(loom)]
+    quarantine::put(at, layout);
+}
+
+#[cfg(loom)]
+pub(crate) mod quarantine {
+    use std::alloc::Layout;
+    use std::sync::Mutex;
+
+    static FREED: Mutex<Vec<(usize, Layout)>> = Mutex::new(Vec::new());
+
+    pub(crate) fn put(at: *mut u8, layout: Layout) {
+        FREED.lock().unwrap().push((at.expose_provenance(), layout));
+    }
+
+    /// Really frees what the last execution of a model freed.
+    pub(crate) fn empty() {
+        for (at, layout) in FREED.lock().unwrap().drain(..) {
+            // SAFETY: put there by `dealloc`, in an execution that is over.
+            unsafe { std::alloc::dealloc(std::ptr::with_exposed_provenance_mut(at), layout) };
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! A record: one envelope as bytes in one piece of memory.
+//!
+//! ```text
+//! header       holders, lengths, flags, position, revision, stream              32 bytes
+//! i64          the log's time                           when it keeps time
+//! u64          bytes of all records before              when it keeps to a number of bytes
+//! pointer      next record of the batch                 when there is one
+//! Bytes        payload                                  when it is not inline
+//!              name, inline payload                     to the byte
+//!              u32 length, attributes                   when there are any
+//! ```
+//!
+//! Life of a record:
+//! 1. *Draft*: private to the appender that builds it. Position, revision, time, sum and batch link may be rewritten.
+//! 2. *Published* by the swap into its slot: nothing in it changes any more but the number of holders.
+//! 3. *Dead* when the last holder lets go: its payload is dropped, and its chunk told.
+//!
+//! The log's slot is one holder; every [`Envelope`](crate::Envelope) is one.
+
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use bytes::Bytes;
+
+use super::arena::Chunk;
+use super::canary::Canary;
+use super::directory::Entry;
+use crate::model::{self, Attributes, Kind, Parts, Payload, Recorded, Timestamp};
+use crate::sync::{AtomicU32, Ordering, fence};
+
+/// The longest payload that a borrowed slice is copied inline for, in bytes.
+pub(crate) const INLINE_MAX: usize = 1024;
+
+const COMMAND: u8 = 1;
+const TIME: u8 = 2;
+const SUM: u8 = 4;
+const NEXT: u8 = 8;
+const BYTES: u8 = 16;
+const ATTRIBUTES: u8 = 32;
+/// Two bits: which class of chunk the record lies in.
+const CLASS_SHIFT: u32 = 6;
+
+/// The fixed part of a record.
+#[repr(C)]
+pub(crate) struct Header {
+    holders: AtomicU32,
+    name_len: u8,
+    flags: u8,
+    payload_len: u16,
+    position: u64,
+    revision: u64,
+    stream: NonNull<Entry>,
+    canary: Canary,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Header>() == 32, "the header is half a cache line");
+const _: () = assert!(align_of::<Header>() == ALIGN && align_of::<Bytes>() <= ALIGN);
+
+/// Records lie on multiples of this, which leaves three bits of a slot for tags.
+pub(crate) const ALIGN: usize = 8;
+const WORD: usize = 8;
+
+/// The optional fields that the log decides on, not the message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shape {
+    pub(crate) time: bool,
+    pub(crate) sum: bool,
+}
+
+impl Shape {
+    #[inline]
+    pub(crate) fn any(self) -> bool {
+        self.time || self.sum
+    }
+}
+
+/// Where the parts of a record are; computed from its header alone.
+struct Offsets {
+    time: usize,
+    sum: usize,
+    next: usize,
+    bytes: usize,
+    text: usize,
+}
+
+impl Offsets {
+    #[inline]
+    fn of(flags: u8) -> Self {
+        let word = |flag: u8| if flags & flag != 0 { WORD } else { 0 };
+        let time = size_of::<Header>();
+        let sum = time + word(TIME);
+        let next = sum + word(SUM);
+        let bytes = next + word(NEXT);
+        let text = bytes + if flags & BYTES != 0 { size_of::<Bytes>() } else { 0 };
+        Self { time, sum, next, bytes, text }
+    }
+}
+
+/// How large a record will be, and what is in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    flags: u8,
+    attributes: usize,
+    pub(crate) size: usize,
+}
+
+impl Plan {
+    /// `linked`: another record of the same batch follows.
+    #[inline]
+    pub(crate) fn new(parts: &Parts<'_, '_>, shape: Shape, linked: bool) -> Self {
+        let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+        let inline = match parts.payload {
+            Payload::Slice(slice) => Some(slice.len()),
+            Payload::Bytes(_) => None,
+        };
+        let attributes = parts.extra.map_or(0, model::encoded_len);
+        let flags = flag(parts.kind == Kind::Command, COMMAND)
+            | flag(shape.time, TIME)
+            | flag(shape.sum, SUM)
+            | flag(linked, NEXT)
+            | flag(inline.is_none(), BYTES)
+            | flag(parts.extra.is_some(), ATTRIBUTES);
+        let tail = parts.name.len() + inline.unwrap_or(0) + if parts.extra.is_some() { 4 + attributes } else { 0 };
+        let size = (Offsets::of(flags).text + tail).next_multiple_of(ALIGN);
+        Self { flags, attributes, size }
+    }
+}
+
+/// A record that nobody else knows yet.
+///
+/// Does not own anything until it is published: the message it was built from still owns its payload.
+#[derive(Clone, Copy)]
+pub(crate) struct Draft(NonNull<Header>);
+
+impl Draft {
+    /// Writes a record at `at`.
+    ///
+    /// # Safety
+    /// `at` is aligned to `ALIGN` and has `plan.size` writable bytes in a chunk of class `class`; `plan` was made from
+    /// `parts`; a slice payload has at most [`INLINE_MAX`] bytes; `stream` outlives the chunk.
+    #[inline]
+    pub(crate) unsafe fn write(
+        at: NonNull<u8>,
+        plan: Plan,
+        class: u8,
+        parts: &Parts<'_, '_>,
+        stream: NonNull<Entry>,
+    ) -> Self {
+        let offsets = Offsets::of(plan.flags);
+        let inline: &[u8] = match parts.payload {
+            Payload::Slice(slice) => slice,
+            Payload::Bytes(_) => &[],
+        };
+        debug_assert!(inline.len() <= INLINE_MAX && parts.name.len() <= 255);
+        let header = at.cast::<Header>();
+        // SAFETY: the memory is ours, aligned and large enough, by the contract of this function; every offset comes from
+        // the same plan that the size was computed from.
+        unsafe {
+            header.write(Header {
+                holders: AtomicU32::new(1),
+                name_len: parts.name.len() as u8,
+                flags: plan.flags | class << CLASS_SHIFT,
+                payload_len: inline.len() as u16,
+                position: 0,
+                revision: 0,
+                stream,
+                canary: Canary::new(),
+            });
+            if plan.flags & NEXT != 0 {
+                at.byte_add(offsets.next).cast::<Option<NonNull<Header>>>().write(None);
+            }
+            if let Payload::Bytes(bytes) = parts.payload {
+                // A second copy of the handle, not a clone: on publication the message forgets its own, until then the
+                // record's is never used.
+                at.byte_add(offsets.bytes).cast::<Bytes>().copy_from_nonoverlapping(NonNull::from(bytes), 1);
+            }
+            let text = at.byte_add(offsets.text);
+            text.copy_from_nonoverlapping(start(parts.name.as_bytes()), parts.name.len());
+            let payload = text.byte_add(parts.name.len());
+            payload.copy_from_nonoverlapping(start(inline), inline.len());
+            if let Some(extra) = parts.extra {
+                let length = payload.byte_add(inline.len());
+                length.cast::<u32>().write_unaligned(plan.attributes as u32);
+                let block = length.byte_add(4);
+                block.write_bytes(0, plan.attributes);
+                model::encode(extra, std::slice::from_raw_parts_mut(block.as_ptr(), plan.attributes));
+            }
+        }
+        Self(header)
+    }
+
+    /// Sets what is known only at the slot.
+    #[inline]
+    pub(crate) fn place(self, position: u64, revision: u64) {
+        // SAFETY: a draft is private to its appender (life of a record, 1).
+        unsafe {
+            let header = self.0.as_ptr();
+            (*header).canary.change();
+            (*header).position = position;
+            (*header).revision = revision;
+        }
+    }
+
+    /// Sets time and sum of bytes, where the record has them.
+    #[inline]
+    pub(crate) fn stamp(self, time: Timestamp, sum: u64) {
+        // SAFETY: as in `place`; the flags say that the fields are there.
+        unsafe {
+            let flags = (*self.0.as_ptr()).flags;
+            let offsets = Offsets::of(flags);
+            if flags & TIME != 0 {
+                self.0.byte_add(offsets.time).cast::<i64>().write(time.as_nanos());
+            }
+            if flags & SUM != 0 {
+                self.0.byte_add(offsets.sum).cast::<u64>().write(sum);
+            }
+        }
+    }
+
+    /// Sets the next record of the batch. The plan of this one said that there is one.
+    pub(crate) fn link(self, next: Draft) {
+        // SAFETY: as in `place`; the flag is checked.
+        unsafe {
+            let flags = (*self.0.as_ptr()).flags;
+            assert!(flags & NEXT != 0, "only a record planned as linked is linked");
+            self.0.byte_add(Offsets::of(flags).next).cast::<Option<NonNull<Header>>>().write(Some(next.0));
+        }
+    }
+
+    pub(crate) fn as_ptr(self) -> *mut Header {
+        self.0.as_ptr()
+    }
+
+    pub(crate) fn class(self) -> u8 {
+        self.record().header().flags >> CLASS_SHIFT
+    }
+
+    /// The draft as a record, for its appender.
+    pub(crate) fn record<'d>(self) -> Record<'d> {
+        Record(self.0, PhantomData)
+    }
+}
+
+fn start(bytes: &[u8]) -> NonNull<u8> {
+    NonNull::from(bytes).cast()
+}
+
+/// A published record, alive for `'r`.
+#[derive(Clone, Copy)]
+pub(crate) struct Record<'r>(NonNull<Header>, PhantomData<&'r Header>);
+
+impl<'r> Record<'r> {
+    /// # Safety
+    /// `at` is a published record that stays alive for `'r`.
+    #[inline]
+    pub(crate) unsafe fn new(at: NonNull<Header>) -> Self {
+        Self(at, PhantomData)
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(self) -> NonNull<Header> {
+        self.0
+    }
+
+    #[inline]
+    fn header(self) -> &'r Header {
+        // SAFETY: alive for 'r, by `new`; a published record is not written to.
+        let header = unsafe { self.0.as_ref() };
+        header.canary.touch();
+        header
+    }
+
+    #[inline]
+    pub(crate) fn position(self) -> u64 {
+        self.header().position
+    }
+
+    #[inline]
+    pub(crate) fn revision(self) -> u64 {
+        self.header().revision
+    }
+
+    #[inline]
+    pub(crate) fn entry(self) -> &'r Entry {
+        // SAFETY: the chunk that the record lies in holds the directory, and the directory its entries.
+        unsafe { self.header().stream.as_ref() }
+    }
+
+    /// The log's time, when it keeps one.
+    #[inline]
+    pub(crate) fn time(self) -> Option<Timestamp> {
+        let flags = self.header().flags;
+        // SAFETY: the flag says that the field is there.
+        (flags & TIME != 0)
+            .then(|| Timestamp::from_nanos(unsafe { self.0.byte_add(Offsets::of(flags).time).cast::<i64>().read() }))
+    }
+
+    /// Bytes of all records before, when the log counts them.
+    #[inline]
+    pub(crate) fn sum(self) -> Option<u64> {
+        let flags = self.header().flags;
+        // SAFETY: the flag says that the field is there.
+        (flags & SUM != 0).then(|| unsafe { self.0.byte_add(Offsets::of(flags).sum).cast::<u64>().read() })
+    }
+
+    /// The next record of the same batch.
+    #[inline]
+    pub(crate) fn next(self) -> Option<Record<'r>> {
+        let flags = self.header().flags;
+        if flags & NEXT == 0 {
+            return None;
+        }
+        // SAFETY: the flag says that the field is there. The records of a batch are published together, and each is held
+        // by its own slot; whoever may look at the first may look at all of them (see the head of `log`).
+        unsafe {
+            let next = self.0.byte_add(Offsets::of(flags).next).cast::<Option<NonNull<Header>>>().read();
+            next.map(|next| Record::new(next))
+        }
+    }
+
+    /// Bytes that the record takes, a payload outside of it included.
+    pub(crate) fn weight(self) -> u64 {
+        let header = self.header();
+        let outside = if header.flags & BYTES != 0 { self.payload().len() } else { 0 };
+        let attributes = if header.flags & ATTRIBUTES != 0 { 4 + self.attribute_len() } else { 0 };
+        let size = Offsets::of(header.flags).text
+            + usize::from(header.name_len)
+            + usize::from(header.payload_len)
+            + attributes;
+        (size.next_multiple_of(ALIGN) + outside) as u64
+    }
+
+    #[inline]
+    pub(crate) fn payload(self) -> &'r [u8] {
+        let header = self.header();
+        if let Some(bytes) = self.bytes() {
+            return bytes;
+        }
+        let at = Offsets::of(header.flags).text + usize::from(header.name_len);
+        // SAFETY: written by `Draft::write`, immutable since.
+        unsafe { std::slice::from_raw_parts(self.0.cast::<u8>().byte_add(at).as_ptr(), header.payload_len.into()) }
+    }
+
+    /// The payload when it is not inline.
+    #[inline]
+    pub(crate) fn bytes(self) -> Option<&'r Bytes> {
+        let flags = self.header().flags;
+        // SAFETY: the flag says that the field is there; it is owned by the record since its publication.
+        (flags & BYTES != 0).then(|| unsafe { self.0.byte_add(Offsets::of(flags).bytes).cast::<Bytes>().as_ref() })
+    }
+
+    pub(crate) fn attributes(self) -> Attributes<'r> {
+        if self.header().flags & ATTRIBUTES == 0 {
+            return Attributes::default();
+        }
+        // SAFETY: written by `Draft::write`, immutable since.
+        Attributes::new(unsafe {
+            std::slice::from_raw_parts(self.attribute_block().byte_add(4).as_ptr(), self.attribute_len())
+        })
+    }
+
+    fn attribute_block(self) -> NonNull<u8> {
+        let header = self.header();
+        let at = Offsets::of(header.flags).text + usize::from(header.name_len) + usize::from(header.payload_len);
+        // SAFETY: within the record when it has attributes, at its very end otherwise.
+        unsafe { self.0.cast::<u8>().byte_add(at) }
+    }
+
+    fn attribute_len(self) -> usize {
+        // SAFETY: only called when the record has attributes; their length comes first.
+        unsafe { self.attribute_block().cast::<u32>().read_unaligned() as usize }
+    }
+
+    /// One more holder.
+    #[inline]
+    pub(crate) fn hold(self) {
+        // Relaxed: who adds a holder is protected by one that exists; nothing is published by it (as in `Arc`).
+        let before = self.header().holders.fetch_add(1, Ordering::Relaxed);
+        if before > u32::MAX / 2 {
+            // Two thousand million envelopes leaked with `mem::forget`: stop before the count wraps.
+            std::process::abort();
+        }
+    }
+
+    /// One holder less.
+    ///
+    /// # Safety
+    /// The caller is a holder, and uses the record no more.
+    #[inline]
+    pub(crate) unsafe fn release(self) {
+        // Release: pairs with the Acquire fence below, in whoever lets go last: all uses come before the end.
+        if self.header().holders.fetch_sub(1, Ordering::Release) == 1 {
+            // SAFETY: that was the last holder.
+            unsafe { self.die() };
+        }
+    }
+
+    #[cold]
+    unsafe fn die(self) {
+        // Acquire: pairs with the Release in `release`.
+        fence(Ordering::Acquire);
+        let header = self.header();
+        header.canary.die();
+        let class = header.flags >> CLASS_SHIFT;
+        if header.flags & BYTES != 0 {
+            // SAFETY: the record owns its payload, nobody else looks at it any more, and it is dropped once.
+            unsafe { self.0.byte_add(Offsets::of(header.flags).bytes).cast::<Bytes>().drop_in_place() };
+        }
+        // SAFETY: the record lies in a chunk of this class and was counted by it.
+        unsafe { Chunk::record_died(self.0.cast(), class) };
+    }
+}
+
+impl Recorded for Record<'_> {
+    fn kind(&self) -> Kind {
+        if self.header().flags & COMMAND != 0 { Kind::Command } else { Kind::Event }
+    }
+
+    fn stream(&self) -> &str {
+        self.entry().name()
+    }
+
+    fn name(&self) -> &str {
+        self.text()
+    }
+
+    fn has_tag(&self, tag: &str) -> bool {
+        self.attributes().tags().has(tag)
+    }
+}
+
+impl<'r> Record<'r> {
+    /// The message's name.
+    #[inline]
+    pub(crate) fn text(self) -> &'r str {
+        let header = self.header();
+        // SAFETY: written by `Draft::write` from a `str`, immutable since.
+        unsafe {
+            let at = self.0.cast::<u8>().byte_add(Offsets::of(header.flags).text);
+            std::str::from_utf8_unchecked(std::slice::from_raw_parts(at.as_ptr(), header.name_len.into()))
+        }
+    }
+}
+
+/// The layout of a chunk's memory, shared with the arena.
+pub(crate) fn layout(size: usize, align: usize) -> Layout {
+    Layout::from_size_align(size, align).expect("sizes are bounded by the limits of the log")
+}

@@ -1,0 +1,182 @@
+//! Removing the beginning of the log.
+//!
+//! First the floor is raised, and nobody sees what is below it. Then segments wholly below the floor are unlinked, from
+//! the head on, never the one that the tail points to. What was unlinked becomes garbage (see there) when nobody who was
+//! pinned then is pinned any more, and no cursor holds it. Each step may stop anywhere: the next caller goes on.
+
+use std::sync::Arc as StdArc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::garbage::Garbage;
+use super::reclaim::Guard;
+use super::segment::Segment;
+use super::spine::Link;
+use crate::model::Timestamp;
+use crate::sync::Ordering;
+
+/// How much of its past a log keeps. What is set is kept to by every append; nothing is set by default.
+///
+/// An append that makes the log too large removes from its beginning: at most 64 envelopes, or twice as many as it
+/// appended. [`Log::maintain`](crate::Log::maintain) removes all that is due. Memory returns by whole segments, in steps
+/// as small, so that no append waits for it.
+///
+/// ```
+/// use annals::{Log, Message, Retention};
+///
+/// let mut retention = Retention::default();
+/// retention.records = Some(2);
+/// let log = Log::builder().retention(retention).build()?;
+/// for n in ["1", "2", "3"] {
+///     log.append("count", Message::event("Counted", n)?)?;
+/// }
+/// assert_eq!((log.first().get(), log.end().get()), (2, 3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retention {
+    /// At most so many envelopes.
+    pub records: Option<u64>,
+    /// At most so many bytes of records and payloads; costs 8 bytes a record. The last envelope stays in any case.
+    pub bytes: Option<u64>,
+    /// Only envelopes whose time is at most so long before the log's present. Needs a clock.
+    pub age: Option<Duration>,
+}
+
+impl Retention {
+    pub(crate) fn is_any(&self) -> bool {
+        self.records.is_some() || self.bytes.is_some() || self.age.is_some()
+    }
+}
+
+/// What one append removes at least, when so much is due.
+const STEP: u64 = 64;
+
+impl Core {
+    /// Removes indexes before `floor`, as far as they are visible. Returns the new floor.
+    pub(crate) fn truncate(&self, floor: u64, guard: &Guard) -> u64 {
+        let floor = floor.min(self.end(guard));
+        // Relaxed: see `first`.
+        let before = self.floor.fetch_max(floor, Ordering::Relaxed);
+        self.unlink(guard);
+        before.max(floor)
+    }
+
+    /// Unlinks segments wholly below the floor.
+    fn unlink(&self, guard: &Guard) {
+        loop {
+            // Acquire: pairs with the Release below; publishes the segment.
+            let first = self.head.load(Ordering::Acquire);
+            // SAFETY: linked when loaded, so allocated while pinned.
+            let segment = unsafe { Segment::at(first) };
+            if segment.end_index() > self.first() || segment.number() >= self.tail(guard).number() {
+                return;
+            }
+            // Acquire: pairs with the Release in `make_next`. Not null: the tail is beyond.
+            let next = segment.next.load(Ordering::Acquire);
+            // Release: pairs with the Acquire of whoever starts from the head. Only the winner defers.
+            if self.head.compare_exchange(first, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                self.garbage.announce();
+                let unlinked = Unlinked { segment: first, garbage: self.garbage.clone() };
+                // SAFETY: whoever could find the segment is pinned now, or holds it.
+                unsafe { guard.defer(move || unlinked.let_go()) };
+            }
+        }
+    }
+
+    /// After an append of `appended` records: keeps to the retention, a bounded step at a time.
+    #[inline]
+    pub(crate) fn after_append(&self, appended: u64, end: u64, now: Timestamp) {
+        if self.config.retention.is_any() {
+            self.retain(appended.saturating_mul(2).max(STEP), end, now, &self.pin());
+            let budget = usize::try_from(appended.saturating_mul(2)).unwrap_or(usize::MAX).saturating_add(8);
+            self.garbage.sweep(budget, &self.domain);
+        }
+    }
+
+    /// Raises the floor by up to `step` as far as retention asks for it.
+    #[cold]
+    fn retain(&self, step: u64, end: u64, now: Timestamp, guard: &Guard) {
+        let before = self.first();
+        let mut floor = before;
+        let last = end.min(before.saturating_add(step));
+        let total = self.total_bytes(end, guard);
+        while floor < last && self.is_due(floor, end, total, now, guard) {
+            floor += 1;
+        }
+        if floor > before {
+            // Relaxed: see `first`.
+            self.floor.fetch_max(floor, Ordering::Relaxed);
+            self.unlink(guard);
+        }
+    }
+
+    fn is_due(&self, index: u64, end: u64, total: u64, now: Timestamp, guard: &Guard) -> bool {
+        let retention = &self.config.retention;
+        if retention.records.is_some_and(|records| end - index > records) {
+            return true;
+        }
+        if retention.bytes.is_none() && retention.age.is_none() {
+            return false;
+        }
+        // Unlinked by another, who removed more: what is gone was due.
+        let Some(segment) = self.segment_of(index, guard) else { return true };
+        let record = segment.record(index);
+        let too_large = |bytes| index + 1 < end && total - record.sum().unwrap_or(0) > bytes;
+        let too_old = |age| record.time().is_some_and(|time| time < now.before(age));
+        retention.bytes.is_some_and(too_large) || retention.age.is_some_and(too_old)
+    }
+
+    /// Bytes of all records ever, up to `end`.
+    fn total_bytes(&self, end: u64, guard: &Guard) -> u64 {
+        if !self.config.shape.sum || end == 0 {
+            return 0;
+        }
+        self.segment_of(end - 1, guard).map_or(0, |segment| {
+            let last = segment.record(end - 1);
+            last.sum().unwrap_or(0) + last.weight()
+        })
+    }
+
+    /// Removes all that retention asks for, and returns memory as far as nobody uses it.
+    pub(crate) fn maintain(&self) {
+        if self.config.retention.is_any() {
+            let now = self.config.time.now();
+            let guard = self.pin();
+            let end = self.end(&guard);
+            self.retain(u64::MAX, end, now, &guard);
+        }
+        self.collect();
+    }
+
+    /// Returns memory as far as nobody uses it.
+    pub(crate) fn collect(&self) {
+        // An epoch ends when everybody pinned in it has unpinned; garbage waits for two.
+        for _ in 0..4 {
+            self.pin().flush();
+        }
+        self.garbage.sweep(usize::MAX, &self.domain);
+        // Index blocks unlinked by the sweep.
+        for _ in 0..4 {
+            self.pin().flush();
+        }
+    }
+}
+
+struct Unlinked {
+    segment: *mut Segment,
+    garbage: StdArc<Garbage>,
+}
+
+impl Unlinked {
+    /// The log lets go of the segment.
+    fn let_go(self) {
+        // SAFETY: the log's hold keeps it allocated until here, and is given up once.
+        unsafe {
+            if Segment::at(self.segment).release() {
+                self.garbage.push(self.segment);
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! A segment: as many slots as the log was built with, a power of two.
+//!
+//! A slot is a pointer to a record with two tag bits. Its life:
+//!
+//! ```text
+//! single append     empty ──swap──▶ record ──finish──▶ record│DONE
+//! batch, last       empty ─────────────────finish──▶ record│DONE
+//! batch, others     empty ──swap (first) or fill──▶ record│MORE
+//! ```
+//!
+//! Only the swap competes; finish and fill store the one value that can follow, so anybody may do them, any number of
+//! times. Everything up to a slot marked `DONE` is visible.
+
+use std::ptr::{self, NonNull};
+
+use super::canary::Canary;
+use super::record::{Header, Record};
+use super::spine::{self, Link};
+use crate::model::Timestamp;
+use crate::sync::{AtomicPtr, AtomicU32, Ordering};
+
+/// The record is finished, and so is everything before it.
+const DONE: usize = 1;
+/// The next slot belongs to the same batch.
+const MORE: usize = 2;
+const TAGS: usize = DONE | MORE;
+
+pub(crate) type Slot = AtomicPtr<Header>;
+
+/// What a slot held when it was looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Empty,
+    /// Decided, not finished.
+    Open(NonNull<Header>),
+    Done(NonNull<Header>),
+    More(NonNull<Header>),
+}
+
+impl Seen {
+    #[inline]
+    pub(crate) fn of(value: *mut Header) -> Self {
+        let Some(record) = NonNull::new(value.map_addr(|at| at & !TAGS)) else { return Seen::Empty };
+        match value.addr() & TAGS {
+            0 => Seen::Open(record),
+            DONE => Seen::Done(record),
+            _ => Seen::More(record),
+        }
+    }
+}
+
+pub(crate) fn done(record: *mut Header) -> *mut Header {
+    record.map_addr(|at| at | DONE)
+}
+
+pub(crate) fn more(record: *mut Header) -> *mut Header {
+    record.map_addr(|at| at | MORE)
+}
+
+pub(crate) struct Segment {
+    number: u64,
+    /// Index of the first slot. (Index = position − 1.)
+    first: u64,
+    pub(crate) next: AtomicPtr<Segment>,
+    prev: *mut Segment,
+    jump: *mut Segment,
+    jump_number: u64,
+    /// The log while the segment is linked, and cursors.
+    holders: AtomicU32,
+    /// Time of the last record before this segment.
+    pub(crate) time_before: Timestamp,
+    /// Bytes of all records before this segment.
+    pub(crate) sum_before: u64,
+    slots: Box<[Slot]>,
+    /// Next in the list of garbage. Relaxed throughout: the list's own head publishes it.
+    pub(crate) garbage: AtomicPtr<Segment>,
+    /// How many records have been freed; used by whoever sweeps.
+    swept: usize,
+    canary: Canary,
+}
+
+impl Link for Segment {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn prev(&self) -> *mut Self {
+        self.prev
+    }
+
+    fn jump(&self) -> *mut Self {
+        self.jump
+    }
+
+    fn jump_number(&self) -> u64 {
+        self.jump_number
+    }
+}
+
+impl Segment {
+    /// The first segment of a log. `start` is the index of its first slot, a multiple of `len`.
+    pub(crate) fn first(start: u64, len: usize) -> *mut Self {
+        Self::make(start / len as u64, len, ptr::null_mut(), ptr::null_mut(), (Timestamp::MIN, 0))
+    }
+
+    fn make(number: u64, len: usize, prev: *mut Self, jump: *mut Self, before: (Timestamp, u64)) -> *mut Self {
+        Box::into_raw(Box::new(Self {
+            number,
+            first: number * len as u64,
+            next: AtomicPtr::new(ptr::null_mut()),
+            prev,
+            jump,
+            jump_number: spine::jump_of(number),
+            holders: AtomicU32::new(1),
+            time_before: before.0,
+            sum_before: before.1,
+            slots: empty_slots(len),
+            garbage: AtomicPtr::new(ptr::null_mut()),
+            swept: 0,
+            canary: Canary::new(),
+        }))
+    }
+
+    /// # Safety
+    /// `this` is allocated for `'g`.
+    #[inline]
+    pub(crate) unsafe fn at<'g>(this: *mut Self) -> &'g Self {
+        // SAFETY: by the contract.
+        let segment = unsafe { &*this };
+        segment.canary.touch();
+        segment
+    }
+
+    #[inline]
+    pub(crate) fn first_index(&self) -> u64 {
+        self.first
+    }
+
+    /// Index after the last slot.
+    #[inline]
+    pub(crate) fn end_index(&self) -> u64 {
+        self.first + self.slots.len() as u64
+    }
+
+    #[inline]
+    pub(crate) fn holds(&self, index: u64) -> bool {
+        index.wrapping_sub(self.first) < self.slots.len() as u64
+    }
+
+    /// The slot of `index`, which lies in this segment.
+    #[inline]
+    pub(crate) fn slot(&self, index: u64) -> &Slot {
+        &self.slots[index.wrapping_sub(self.first) as usize]
+    }
+
+    /// The record at `index`, which lies in this segment and was seen finished by the caller.
+    #[inline]
+    pub(crate) fn record(&self, index: u64) -> Record<'_> {
+        // Relaxed: the caller's Acquire of the mark on this slot or a later one has published the record.
+        match Seen::of(self.slot(index).load(Ordering::Relaxed)) {
+            // SAFETY: a linked or held segment keeps its records.
+            Seen::Done(record) | Seen::More(record) => unsafe { Record::new(record) },
+            Seen::Empty | Seen::Open(_) => unreachable!("a finished slot stays finished"),
+        }
+    }
+
+    /// Time and sum of bytes as of `index`: those of the record before.
+    #[inline]
+    pub(crate) fn before(&self, index: u64) -> (Timestamp, u64) {
+        if index == self.first {
+            return (self.time_before, self.sum_before);
+        }
+        let Some(record) = self.filled(index - 1) else { unreachable!("slots are taken in order") };
+        (record.time().unwrap_or(Timestamp::MIN), record.sum().map_or(0, |sum| sum + record.weight()))
+    }
+
+    /// The record in a slot that the caller has seen taken, finished or not.
+    fn filled(&self, index: u64) -> Option<Record<'_>> {
+        // Acquire: pairs with the Release of the swap or fill; the slot may be unfinished.
+        match Seen::of(self.slot(index).load(Ordering::Acquire)) {
+            Seen::Empty => None,
+            // SAFETY: a linked or held segment keeps its records.
+            Seen::Open(record) | Seen::Done(record) | Seen::More(record) => Some(unsafe { Record::new(record) }),
+        }
+    }
+
+    /// The next segment, made when there is none. All slots of this one are taken. `head` is the first linked segment.
+    ///
+    /// # Safety
+    /// The caller is pinned, and `this` is reachable: all segments from `head` on stay allocated during the call.
+    pub(crate) unsafe fn next_or_make(this: *mut Self, head: &AtomicPtr<Segment>) -> *mut Self {
+        // SAFETY: by the contract.
+        let segment = unsafe { Self::at(this) };
+        // Acquire: pairs with the Release of the swap below; publishes the segment.
+        let next = segment.next.load(Ordering::Acquire);
+        if !next.is_null() {
+            return next;
+        }
+        // SAFETY: by the contract.
+        unsafe { Self::make_next(this, head) }
+    }
+
+    #[cold]
+    unsafe fn make_next(this: *mut Self, head: &AtomicPtr<Segment>) -> *mut Self {
+        // SAFETY: by the contract of `next_or_make`.
+        let segment = unsafe { Self::at(this) };
+        let number = segment.number + 1;
+        let jump_number = spine::jump_of(number);
+        // Acquire: pairs with the Release in `unlink`; segments before this one may be gone.
+        // SAFETY: by the contract.
+        let first_there = unsafe { Self::at(head.load(Ordering::Acquire)) }.number;
+        let jump = if jump_number < first_there {
+            ptr::null_mut()
+        } else {
+            // SAFETY: from here back to the head, segments are allocated.
+            unsafe { spine::find(this, jump_number) }
+        };
+        let made = Self::make(number, segment.slots.len(), this, jump, segment.before(segment.end_index()));
+        // Release: publishes the segment. Acquire: another's is used.
+        match segment.next.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
+            Ok(_) => made,
+            Err(other) => {
+                // SAFETY: never published, and without records.
+                unsafe { Self::free_shell(made) };
+                other
+            }
+        }
+    }
+
+    /// One more holder.
+    pub(crate) fn hold(&self) {
+        // Relaxed: the caller is pinned and found the segment linked, so the log holds it; nothing is published by it.
+        let before = self.holders.fetch_add(1, Ordering::Relaxed);
+        assert!(before < u32::MAX / 2, "fewer than two thousand million cursors hold a segment");
+    }
+
+    /// One holder less; true when that was the last one, who must see to it that the segment is freed.
+    #[must_use]
+    pub(crate) fn release(&self) -> bool {
+        // Release: pairs with the Acquire fence below.
+        if self.holders.fetch_sub(1, Ordering::Release) != 1 {
+            return false;
+        }
+        // Acquire: pairs with the Release above, of every other holder: all uses come before the end.
+        crate::sync::fence(Ordering::Acquire);
+        true
+    }
+
+    /// Frees up to `budget` of the records, telling `freed` of each before. How many are left.
+    ///
+    /// # Safety
+    /// The segment has no holder, and the caller is its only user. Its records have been finished, up to the first empty
+    /// slot.
+    pub(crate) unsafe fn sweep(this: *mut Self, budget: usize, mut freed: impl FnMut(Record<'_>)) -> usize {
+        // SAFETY: the caller is the only user.
+        let segment = unsafe { &mut *this };
+        segment.canary.change();
+        let from = segment.swept;
+        let to = segment.slots.len().min(from.saturating_add(budget));
+        for index in from..to {
+            let Some(record) = segment.filled(segment.first + index as u64) else {
+                segment.swept = segment.slots.len();
+                return 0;
+            };
+            freed(record);
+            // SAFETY: the slot's hold, given up once: `swept` goes past it.
+            unsafe { record.release() };
+        }
+        segment.swept = to;
+        segment.slots.len() - to
+    }
+
+    /// Frees the segment without its records.
+    ///
+    /// # Safety
+    /// Nobody uses it any more, and its records were swept, or never there.
+    pub(crate) unsafe fn free_shell(this: *mut Self) {
+        // SAFETY: made by `make`; by the contract, ours alone.
+        let segment = unsafe { Box::from_raw(this) };
+        segment.canary.die();
+    }
+}
+
+#[cfg(not(loom))]
+fn empty_slots(len: usize) -> Box<[Slot]> {
+    // SAFETY: an `AtomicPtr` of zeros is null. (Zeroed memory comes untouched from the kernel when it is fresh.)
+    unsafe { Box::new_zeroed_slice(len).assume_init() }
+}
+
+#[cfg(loom)]
+fn empty_slots(len: usize) -> Box<[Slot]> {
+    (0..len).map(|_| Slot::new(ptr::null_mut())).collect()
+}

@@ -1,0 +1,268 @@
+//! What a message has besides kind, name and payload, as bytes inside its record.
+//!
+//! One block, written once, read in place; nothing in it is aligned. It never leaves the process, so its layout may
+//! change with any release.
+//!
+//! ```text
+//! u32      bytes of tags
+//!          tags: u8 length, text; …
+//! u8       which of the following are there: bit 0 time, bits 1–3 the ids
+//! i64      time
+//!          request, correlation, causation id: u8 length, text
+//!          headers, to the end of the block: u8 length, key, u32 length, value; …
+//! ```
+
+use super::message::Extra;
+use super::time::Timestamp;
+
+const HAS_TIME: u8 = 1;
+
+/// The bytes [`encode`] will write.
+pub(crate) fn encoded_len(extra: &Extra<'_>) -> usize {
+    let tags: usize = extra.tags.iter().map(|tag| 1 + tag.len()).sum();
+    let time = if extra.time.is_some() { 8 } else { 0 };
+    let ids: usize = extra.ids.iter().flatten().map(|id| 1 + id.len()).sum();
+    let headers: usize = extra.headers.iter().map(|(key, value)| 5 + key.len() + value.len()).sum();
+    4 + tags + 1 + time + ids + headers
+}
+
+/// Writes `extra` into `to`, which has [`encoded_len`] bytes.
+pub(crate) fn encode(extra: &Extra<'_>, to: &mut [u8]) {
+    let mut to = Writer(to);
+    let tags: usize = extra.tags.iter().map(|tag| 1 + tag.len()).sum();
+    to.u32(tags);
+    for tag in &extra.tags {
+        to.short(tag);
+    }
+    let mut has = u8::from(extra.time.is_some()) * HAS_TIME;
+    for (bit, id) in extra.ids.iter().enumerate() {
+        has |= u8::from(id.is_some()) << (bit + 1);
+    }
+    to.bytes(&[has]);
+    if let Some(time) = extra.time {
+        to.bytes(&time.as_nanos().to_le_bytes());
+    }
+    for id in extra.ids.iter().flatten() {
+        to.short(id);
+    }
+    for (key, value) in &extra.headers {
+        to.short(key);
+        to.u32(value.len());
+        to.bytes(value.as_bytes());
+    }
+    assert!(to.0.is_empty(), "encoded_len and encode agree");
+}
+
+struct Writer<'b>(&'b mut [u8]);
+
+impl Writer<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        let (head, tail) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
+        head.copy_from_slice(bytes);
+        self.0 = tail;
+    }
+
+    fn u32(&mut self, number: usize) {
+        // Lengths are bounded by the metadata limit and checked before; a length that does not fit would be a bug.
+        let number = u32::try_from(number).expect("metadata is smaller than 4 GiB");
+        self.bytes(&number.to_le_bytes());
+    }
+
+    fn short(&mut self, name: &str) {
+        let len = u8::try_from(name.len()).expect("a Name has at most 255 bytes");
+        self.bytes(&[len]);
+        self.bytes(name.as_bytes());
+    }
+}
+
+/// An encoded block, or nothing.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Attributes<'r>(&'r [u8]);
+
+impl<'r> Attributes<'r> {
+    /// `block` is what [`encode`] wrote, or empty.
+    pub(crate) fn new(block: &'r [u8]) -> Self {
+        Self(block)
+    }
+
+    pub(crate) fn tags(self) -> Tags<'r> {
+        let mut from = Reader(self.0);
+        let len = from.u32();
+        Tags(Reader(from.take(len)))
+    }
+
+    pub(crate) fn time(self) -> Option<Timestamp> {
+        let (mut from, has) = self.after_tags();
+        (has & HAS_TIME != 0).then(|| from.time())
+    }
+
+    /// Request (0), correlation (1), causation id (2).
+    pub(crate) fn id(self, which: usize) -> Option<&'r str> {
+        let (mut from, has) = self.after_tags();
+        if has & HAS_TIME != 0 {
+            from.time();
+        }
+        let mut found = None;
+        for id in 0..=which {
+            found = (has & (2 << id) != 0).then(|| from.short());
+        }
+        found
+    }
+
+    pub(crate) fn headers(self) -> Headers<'r> {
+        let (mut from, has) = self.after_tags();
+        if has & HAS_TIME != 0 {
+            from.time();
+        }
+        for id in 0..3 {
+            if has & (2 << id) != 0 {
+                from.short();
+            }
+        }
+        Headers(from)
+    }
+
+    fn after_tags(self) -> (Reader<'r>, u8) {
+        let mut from = Reader(self.0);
+        let tags = from.u32();
+        from.take(tags);
+        let has = from.take(1).first().copied().unwrap_or(0);
+        (from, has)
+    }
+}
+
+/// Reads what `Writer` wrote; at the end of the block everything reads as empty, which is how an absent block reads.
+#[derive(Clone, Copy)]
+struct Reader<'r>(&'r [u8]);
+
+impl<'r> Reader<'r> {
+    fn take(&mut self, len: usize) -> &'r [u8] {
+        let (head, tail) = self.0.split_at(len.min(self.0.len()));
+        self.0 = tail;
+        head
+    }
+
+    fn u32(&mut self) -> usize {
+        self.take(4).try_into().map_or(0, |bytes| u32::from_le_bytes(bytes) as usize)
+    }
+
+    fn time(&mut self) -> Timestamp {
+        Timestamp::from_nanos(self.take(8).try_into().map_or(0, i64::from_le_bytes))
+    }
+
+    fn text(&mut self, len: usize) -> &'r str {
+        std::str::from_utf8(self.take(len)).expect("text was encoded from a str")
+    }
+
+    fn short(&mut self) -> &'r str {
+        let len = self.take(1).first().copied().unwrap_or(0);
+        self.text(len.into())
+    }
+}
+
+/// The tags of an envelope, in the order they were given.
+#[derive(Clone)]
+pub struct Tags<'r>(Reader<'r>);
+
+impl Tags<'_> {
+    /// Whether `tag` is among them. Compares bytes, checks nothing else.
+    pub(crate) fn has(&self, tag: &str) -> bool {
+        let mut from = self.0;
+        while let [len, rest @ ..] = from.0 {
+            let (text, rest) = rest.split_at(usize::from(*len));
+            if text == tag.as_bytes() {
+                return true;
+            }
+            from.0 = rest;
+        }
+        false
+    }
+}
+
+impl<'r> Iterator for Tags<'r> {
+    type Item = &'r str;
+
+    fn next(&mut self) -> Option<&'r str> {
+        (!self.0.0.is_empty()).then(|| self.0.short())
+    }
+}
+
+/// The headers of an envelope as keys and values, in the order they were given.
+#[derive(Clone)]
+pub struct Headers<'r>(Reader<'r>);
+
+impl<'r> Iterator for Headers<'r> {
+    type Item = (&'r str, &'r str);
+
+    fn next(&mut self) -> Option<(&'r str, &'r str)> {
+        if self.0.0.is_empty() {
+            return None;
+        }
+        let key = self.0.short();
+        let len = self.0.u32();
+        Some((key, self.0.text(len)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::Message;
+    use super::*;
+
+    fn encoded(message: &Message<'_>) -> Vec<u8> {
+        let extra = message.parts().extra.expect("has attributes");
+        let mut block = vec![0; encoded_len(extra)];
+        encode(extra, &mut block);
+        block
+    }
+
+    /// Every combination of present and absent parts reads back as written.
+    #[test]
+    fn every_combination_round_trips() {
+        for bits in 1u32..64 {
+            let has = |bit: u32| bits & (1 << bit) != 0;
+            let mut message = Message::builder("M");
+            if has(0) {
+                message = message.time(Timestamp::from_nanos(-7));
+            }
+            if has(1) {
+                message = message.request_id("r");
+            }
+            if has(2) {
+                message = message.correlation_id("corr");
+            }
+            if has(3) {
+                message = message.causation_id("cause");
+            }
+            if has(4) {
+                message = message.tag("t:1").tag("t:2").tag("t:1");
+            }
+            if has(5) {
+                message = message.header("k", "").header("k", "v\n");
+            }
+            let block = encoded(&message.build().unwrap());
+            let read = Attributes::new(&block);
+            assert_eq!(read.time(), has(0).then(|| Timestamp::from_nanos(-7)));
+            assert_eq!(read.id(0), has(1).then_some("r"));
+            assert_eq!(read.id(1), has(2).then_some("corr"));
+            assert_eq!(read.id(2), has(3).then_some("cause"));
+            let tags: &[&str] = if has(4) { &["t:1", "t:2"] } else { &[] };
+            assert_eq!(read.tags().collect::<Vec<_>>(), tags);
+            assert_eq!(read.tags().has("t:2"), has(4));
+            assert!(!read.tags().has("t:"));
+            let headers: &[(&str, &str)] = if has(5) { &[("k", ""), ("k", "v\n")] } else { &[] };
+            assert_eq!(read.headers().collect::<Vec<_>>(), headers);
+        }
+    }
+
+    /// A record without the block has no attributes.
+    #[test]
+    fn an_absent_block_reads_as_nothing() {
+        let none = Attributes::default();
+        assert_eq!(none.time(), None);
+        assert_eq!((none.id(0), none.id(1), none.id(2)), (None, None, None));
+        assert_eq!(none.tags().count(), 0);
+        assert_eq!(none.headers().count(), 0);
+        assert!(!none.tags().has(""));
+    }
+}

@@ -1,0 +1,288 @@
+//! A message: what is handed to the log, before it is recorded.
+
+use std::borrow::Cow;
+
+use super::attributes;
+use super::error::{InvalidMessage, InvalidName, Limit, LimitExceeded, Part};
+use super::limits::Limits;
+use super::name::Name;
+use super::payload::Payload;
+use super::time::Timestamp;
+
+/// What a message is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Something somebody wants done.
+    Command,
+    /// Something that happened.
+    Event,
+}
+
+/// A message to append: kind, name, payload; and, where wanted, an own timestamp, ids, tags and headers.
+///
+/// Names, payload and texts may be borrowed: the append copies what it keeps. A message is valid once it exists; only
+/// the limits of the log it is appended to can still refuse it.
+///
+/// ```
+/// use annals::Message;
+///
+/// let small = Message::event("Deposited", "100")?;
+/// let large = Message::builder("Deposited")
+///     .payload(br#"{"amount":100}"#)
+///     .tag("account:42")
+///     .correlation_id("order-7")
+///     .header("content-type", "application/json")
+///     .build()?;
+/// assert_eq!(small.name(), large.name());
+/// # Ok::<(), annals::InvalidMessage>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    kind: Kind,
+    name: Name<'a>,
+    payload: Payload<'a>,
+    /// Boxed and absent in most messages, so that the common one stays small.
+    extra: Option<Box<Extra<'a>>>,
+}
+
+/// What most messages do not have.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Extra<'a> {
+    pub(super) time: Option<Timestamp>,
+    /// Request, correlation and causation id, in this order.
+    pub(super) ids: [Option<Name<'a>>; 3],
+    pub(super) tags: Vec<Name<'a>>,
+    pub(super) headers: Vec<(Name<'a>, Cow<'a, str>)>,
+}
+
+/// A message taken apart by the log.
+pub(crate) struct Parts<'m, 'a> {
+    pub(crate) kind: Kind,
+    pub(crate) name: &'m str,
+    pub(crate) payload: &'m Payload<'a>,
+    pub(crate) extra: Option<&'m Extra<'a>>,
+}
+
+impl<'a> Message<'a> {
+    /// An event.
+    ///
+    /// # Errors
+    /// [`InvalidMessage`] when the name is not valid, see [`Name`].
+    #[inline]
+    pub fn event<N>(name: N, payload: impl Into<Payload<'a>>) -> Result<Self, InvalidMessage>
+    where
+        N: TryInto<Name<'a>>,
+        InvalidName: From<N::Error>,
+    {
+        Self::new(Kind::Event, name, payload.into())
+    }
+
+    /// A command.
+    ///
+    /// # Errors
+    /// [`InvalidMessage`] when the name is not valid, see [`Name`].
+    #[inline]
+    pub fn command<N>(name: N, payload: impl Into<Payload<'a>>) -> Result<Self, InvalidMessage>
+    where
+        N: TryInto<Name<'a>>,
+        InvalidName: From<N::Error>,
+    {
+        Self::new(Kind::Command, name, payload.into())
+    }
+
+    #[inline]
+    fn new<N>(kind: Kind, name: N, payload: Payload<'a>) -> Result<Self, InvalidMessage>
+    where
+        N: TryInto<Name<'a>>,
+        InvalidName: From<N::Error>,
+    {
+        let name = name.try_into().map_err(|e| InvalidMessage::new(Part::Name, e.into()))?;
+        Ok(Self { kind, name, payload, extra: None })
+    }
+
+    /// Starts an event with more than a name and a payload.
+    pub fn builder(name: impl Into<Cow<'a, str>>) -> MessageBuilder<'a> {
+        MessageBuilder {
+            kind: Kind::Event,
+            name: name.into(),
+            payload: Payload::Slice(&[]),
+            extra: Extra::default(),
+            invalid: None,
+        }
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its content.
+    pub fn payload(&self) -> &[u8] {
+        self.payload.as_slice()
+    }
+
+    /// Its own timestamp, kept beside the log's.
+    pub fn time(&self) -> Option<Timestamp> {
+        self.extra.as_ref()?.time
+    }
+
+    /// Its tags, in the order they were given.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.extra.iter().flat_map(|extra| extra.tags.iter().map(Name::as_str))
+    }
+
+    /// The same message without borrowing.
+    pub fn into_owned(self) -> Message<'static> {
+        Message {
+            kind: self.kind,
+            name: self.name.into_owned(),
+            payload: self.payload.into_owned(),
+            extra: self.extra.map(|extra| Box::new(extra.into_owned())),
+        }
+    }
+
+    /// Makes a borrowed payload of more than `inline_max` bytes a shared one: the one copy it takes to record it.
+    #[inline]
+    pub(crate) fn share_payload(&mut self, inline_max: usize) {
+        if let Payload::Slice(slice) = self.payload
+            && slice.len() > inline_max
+        {
+            self.payload = Payload::Bytes(bytes::Bytes::copy_from_slice(slice));
+        }
+    }
+
+    /// The message was recorded: its shared payload is the record's now.
+    #[inline]
+    pub(crate) fn recorded(self) {
+        std::mem::forget(self.payload);
+    }
+
+    #[inline]
+    pub(crate) fn parts(&self) -> Parts<'_, 'a> {
+        Parts { kind: self.kind, name: &self.name, payload: &self.payload, extra: self.extra.as_deref() }
+    }
+
+    /// Everything a log can have against a message.
+    #[inline]
+    pub(crate) fn check(&self, limits: &Limits) -> Result<(), LimitExceeded> {
+        LimitExceeded::check(Limit::PayloadBytes, self.payload.len(), limits.payload_bytes)?;
+        LimitExceeded::check(Limit::NameBytes, self.name.len(), limits.name_bytes)?;
+        match &self.extra {
+            None => Ok(()),
+            Some(extra) => {
+                LimitExceeded::check(Limit::MetadataBytes, attributes::encoded_len(extra), limits.metadata_bytes)
+            }
+        }
+    }
+}
+
+impl Extra<'_> {
+    fn into_owned(self) -> Extra<'static> {
+        Extra {
+            time: self.time,
+            ids: self.ids.map(|id| id.map(Name::into_owned)),
+            tags: self.tags.into_iter().map(Name::into_owned).collect(),
+            headers: self.headers.into_iter().map(|(k, v)| (k.into_owned(), Cow::Owned(v.into_owned()))).collect(),
+        }
+    }
+}
+
+/// Builds a [`Message`]. The first thing that is not valid is reported by [`build`](Self::build).
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct MessageBuilder<'a> {
+    kind: Kind,
+    name: Cow<'a, str>,
+    payload: Payload<'a>,
+    extra: Extra<'a>,
+    invalid: Option<InvalidMessage>,
+}
+
+impl<'a> MessageBuilder<'a> {
+    /// Event (the default) or command.
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// The content; none by default.
+    pub fn payload(mut self, payload: impl Into<Payload<'a>>) -> Self {
+        self.payload = payload.into();
+        self
+    }
+
+    /// The message's own timestamp: when it happened, whenever it is recorded.
+    pub fn time(mut self, time: Timestamp) -> Self {
+        self.extra.time = Some(time);
+        self
+    }
+
+    /// The request that it belongs to.
+    pub fn request_id(self, id: impl Into<Cow<'a, str>>) -> Self {
+        self.id(0, Part::RequestId, id.into())
+    }
+
+    /// The conversation that it belongs to.
+    pub fn correlation_id(self, id: impl Into<Cow<'a, str>>) -> Self {
+        self.id(1, Part::CorrelationId, id.into())
+    }
+
+    /// The message that caused it.
+    pub fn causation_id(self, id: impl Into<Cow<'a, str>>) -> Self {
+        self.id(2, Part::CausationId, id.into())
+    }
+
+    /// Adds a tag, for queries and conditions. A tag that is there already is kept once.
+    pub fn tag(mut self, tag: impl Into<Cow<'a, str>>) -> Self {
+        if let Some(tag) = self.checked(Part::Tag, tag.into()) {
+            if !self.extra.tags.contains(&tag) {
+                self.extra.tags.push(tag);
+            }
+        }
+        self
+    }
+
+    /// Adds a header. The value may be any text.
+    pub fn header(mut self, key: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) -> Self {
+        if let Some(key) = self.checked(Part::HeaderKey, key.into()) {
+            self.extra.headers.push((key, value.into()));
+        }
+        self
+    }
+
+    /// The message.
+    ///
+    /// # Errors
+    /// [`InvalidMessage`] names the first part that is not valid, and why.
+    pub fn build(mut self) -> Result<Message<'a>, InvalidMessage> {
+        let name = std::mem::take(&mut self.name);
+        let name = Name::new(name).map_err(|reason| InvalidMessage::new(Part::Name, reason))?;
+        if let Some(invalid) = self.invalid {
+            return Err(invalid);
+        }
+        let extra = (self.extra != Extra::default()).then(|| Box::new(self.extra));
+        Ok(Message { kind: self.kind, name, payload: self.payload, extra })
+    }
+
+    fn id(mut self, index: usize, part: Part, id: Cow<'a, str>) -> Self {
+        if let Some(id) = self.checked(part, id) {
+            self.extra.ids[index] = Some(id);
+        }
+        self
+    }
+
+    fn checked(&mut self, part: Part, text: Cow<'a, str>) -> Option<Name<'a>> {
+        match Name::new(text) {
+            Ok(name) => Some(name),
+            Err(reason) => {
+                self.invalid.get_or_insert(InvalidMessage::new(part, reason));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What to look for, in a read or in an append condition.
+
+use super::error::InvalidName;
+use super::message::Kind;
+use super::name::check;
+
+/// Which envelopes: those that match at least one of its items. A query without items matches every envelope.
+///
+/// The shape is that of the Dynamic Consistency Boundary specification (dcb.events): items are OR-ed; in an item the
+/// names are OR-ed, the tags are AND-ed. An item may further ask for streams (OR-ed), categories (OR-ed) and a kind;
+/// all that an item asks for must hold.
+///
+/// ```
+/// use annals::{Item, Query};
+///
+/// let query = Query::all()
+///     .or(Item::new().name("CourseDefined")?.tag("course:c1")?)
+///     .or(Item::new().name("StudentEnrolled")?.tag("course:c1")?.tag("student:s7")?);
+/// # Ok::<(), annals::InvalidName>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Query {
+    items: Vec<Item>,
+}
+
+/// One alternative of a [`Query`]. An item that asks for nothing matches every envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Item {
+    kind: Option<Kind>,
+    streams: Vec<Box<str>>,
+    categories: Vec<Box<str>>,
+    names: Vec<Box<str>>,
+    tags: Vec<Box<str>>,
+}
+
+impl Query {
+    /// Every envelope, until an item narrows it.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Adds an alternative.
+    #[must_use]
+    pub fn or(mut self, item: Item) -> Self {
+        self.items.push(item);
+        self
+    }
+
+    /// Envelopes with this tag.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when no message can have such a tag.
+    pub fn tag(tag: &str) -> Result<Self, InvalidName> {
+        Ok(Self::all().or(Item::new().tag(tag)?))
+    }
+
+    /// Envelopes with this name.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when no message can have such a name.
+    pub fn name(name: &str) -> Result<Self, InvalidName> {
+        Ok(Self::all().or(Item::new().name(name)?))
+    }
+
+    /// Envelopes of this stream.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when no stream can have such an id.
+    pub fn stream(stream: &str) -> Result<Self, InvalidName> {
+        Ok(Self::all().or(Item::new().stream(stream)?))
+    }
+
+    /// Envelopes of the streams of this category.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when no stream can be in such a category.
+    pub fn category(category: &str) -> Result<Self, InvalidName> {
+        Ok(Self::all().or(Item::new().category(category)?))
+    }
+
+    /// Envelopes of this kind.
+    pub fn kind(kind: Kind) -> Self {
+        Self::all().or(Item::new().kind(kind))
+    }
+
+    /// Its alternatives.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// Whether it matches. Allocates nothing, calls nothing of the user's.
+    pub(crate) fn matches(&self, recorded: &impl Recorded) -> bool {
+        self.items.is_empty() || self.items.iter().any(|item| item.matches(recorded))
+    }
+}
+
+impl Item {
+    /// An item that asks for nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only this kind.
+    #[must_use]
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = Some(kind);
+        self
+    }
+
+    /// This name, or another one given.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when no message can have such a name.
+    pub fn name(self, name: &str) -> Result<Self, InvalidName> {
+        self.with(name, |item| &mut item.names)
+    }
+
+    /// This tag, and every other one given.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when no message can have such a tag.
+    pub fn tag(self, tag: &str) -> Result<Self, InvalidName> {
+        self.with(tag, |item| &mut item.tags)
+    }
+
+    /// This stream, or another one given.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when no stream can have such an id.
+    pub fn stream(self, stream: &str) -> Result<Self, InvalidName> {
+        self.with(stream, |item| &mut item.streams)
+    }
+
+    /// Streams of this category, or of another one given: the part of the stream id before the first `-`, or all of it
+    /// when there is none.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when no stream can be in such a category.
+    pub fn category(self, category: &str) -> Result<Self, InvalidName> {
+        self.with(category, |item| &mut item.categories)
+    }
+
+    fn with(mut self, text: &str, list: fn(&mut Self) -> &mut Vec<Box<str>>) -> Result<Self, InvalidName> {
+        check(text)?;
+        list(&mut self).push(text.into());
+        Ok(self)
+    }
+
+    fn matches(&self, recorded: &impl Recorded) -> bool {
+        self.kind.is_none_or(|kind| kind == recorded.kind())
+            && one_of(&self.names, || recorded.name())
+            && one_of(&self.streams, || recorded.stream())
+            && one_of(&self.categories, || category_of(recorded.stream()))
+            && self.tags.iter().all(|tag| recorded.has_tag(tag))
+    }
+}
+
+/// No wish, or one of the wishes.
+fn one_of<'r>(wanted: &[Box<str>], actual: impl FnOnce() -> &'r str) -> bool {
+    if wanted.is_empty() {
+        return true;
+    }
+    let actual = actual();
+    wanted.iter().any(|wish| &**wish == actual)
+}
+
+/// What a query looks at.
+pub(crate) trait Recorded {
+    fn kind(&self) -> Kind;
+    fn stream(&self) -> &str;
+    fn name(&self) -> &str;
+    fn has_tag(&self, tag: &str) -> bool;
+}
+
+/// The part of a stream id before the first `-`; the whole id when there is none.
+pub(crate) fn category_of(stream: &str) -> &str {
+    stream.split_once('-').map_or(stream, |(category, _)| category)
+}
