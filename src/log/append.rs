@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::core::{Core, HINT_LAG, Local, Spot};
 use super::directory::Entry;
 use super::reclaim::Guard;
-use super::record::{Draft, Record};
+use super::record::{Draft, Header, Record};
 use super::segment::{Seen, Segment, done, more};
 use crate::model::{Condition, Expected, Revision, Timestamp};
 use crate::sync::{Ordering, probe};
@@ -16,6 +16,7 @@ use crate::sync::{Ordering, probe};
 pub(crate) const LIMIT: u64 = 1 << 63;
 
 /// Why nothing was appended. Everything in it was true when the log had `end` envelopes, at an instant of the call.
+#[derive(Clone, Copy)]
 pub(crate) enum Refusal {
     /// The expectation of a stream: which one of the plan, and its last revision.
     Conflict { stream: usize, actual: Option<Revision>, end: u64 },
@@ -23,6 +24,15 @@ pub(crate) enum Refusal {
     Match { index: u64, end: u64 },
     /// There are no positions left.
     Full,
+}
+
+/// What an append asks for, ready to be decided.
+pub(crate) struct Terms<'c> {
+    pub(crate) condition: Option<&'c Condition>,
+    /// Indexes before this one were checked against the condition.
+    pub(crate) checked: u64,
+    /// The time of the append; the record before it may raise it.
+    pub(crate) now: Timestamp,
 }
 
 /// One stream of an append.
@@ -52,12 +62,10 @@ impl Core {
         local: &mut Local,
         entry: &Entry,
         expected: Expected,
-        condition: Option<&Condition>,
-        now: Timestamp,
         draft: Draft,
+        mut terms: Terms<'_>,
         guard: &Guard,
     ) -> Result<(u64, u64), Refusal> {
-        let mut check = ConditionCheck::new(self, condition);
         let mut spot = self.late_spot(local.next, guard);
         let mut lost = false;
         loop {
@@ -73,10 +81,10 @@ impl Core {
                 local.next = spot.index;
                 return Err(Refusal::Conflict { stream: 0, actual, end: spot.index });
             }
-            check.run(spot, guard)?;
+            self.check(&mut terms, spot.index, guard)?;
             let cell = place.reserve(&entry.index, guard);
             draft.place(spot.index + 1, revision);
-            self.stamp(draft, spot, now);
+            self.stamp(draft, spot, terms.now);
             // Release: publishes the record; pairs with the Acquire of every load of the slot.
             // Acquire: the winner's record is read to finish it.
             let slot = spot.segment.slot(spot.index);
@@ -108,11 +116,9 @@ impl Core {
         &self,
         local: &mut Local,
         plan: &mut BatchPlan<'_>,
-        condition: Option<&Condition>,
-        now: Timestamp,
+        mut terms: Terms<'_>,
         guard: &Guard,
     ) -> Result<u64, Refusal> {
-        let mut check = ConditionCheck::new(self, condition);
         let mut spot = self.late_spot(local.next, guard);
         'slot: loop {
             self.step(&mut spot, guard)?;
@@ -132,7 +138,7 @@ impl Core {
                     return Err(Refusal::Conflict { stream: at, actual, end: spot.index });
                 }
             }
-            check.run(spot, guard)?;
+            self.check(&mut terms, spot.index, guard)?;
             let Some(&(_, head)) = plan.drafts.first() else {
                 // Nothing to write: what was read is exact if the slot is still empty.
                 if !self.still_empty(&mut spot, guard) {
@@ -140,7 +146,7 @@ impl Core {
                 }
                 return Ok(spot.index);
             };
-            self.place_all(plan, spot, now, guard);
+            self.place_all(plan, spot, terms.now, guard);
             let last = plan.drafts.len() == 1;
             let value = if last { head.as_ptr() } else { more(head.as_ptr()) };
             // Release and Acquire: as in `append_one`.
@@ -261,7 +267,7 @@ impl Core {
         match seen {
             Seen::Empty => {}
             Seen::Done(_) => spot.index += 1,
-            Seen::Open(record) => self.finish_one(spot, record, guard),
+            Seen::Open(record) => Self::finish_one(spot, record, guard),
             Seen::More(record) => match Self::after_batch(*spot) {
                 Some(after) => *spot = after,
                 None => self.finish_batch(spot, record, guard),
@@ -271,7 +277,7 @@ impl Core {
 
     /// Finishes the single append at the spot. Idempotent: what is stored follows from the record alone.
     #[cold]
-    fn finish_one(&self, spot: &mut Spot<'_>, record: NonNull<super::record::Header>, guard: &Guard) {
+    fn finish_one(spot: &mut Spot<'_>, record: NonNull<Header>, guard: &Guard) {
         // SAFETY: in a slot of a segment that is allocated while pinned.
         let published = unsafe { Record::new(record) };
         published.entry().index.enter(published.revision(), published.position(), guard);
@@ -282,7 +288,7 @@ impl Core {
 
     /// Finishes the batch whose first record is at the spot: fills its slots, enters its revisions, marks the last slot.
     /// Idempotent, as `finish_one`; the mark is the instant at which all of it takes effect.
-    fn finish_batch(&self, spot: &mut Spot<'_>, head: NonNull<super::record::Header>, guard: &Guard) {
+    fn finish_batch(&self, spot: &mut Spot<'_>, head: NonNull<Header>, guard: &Guard) {
         // SAFETY: in a slot of a segment that is allocated while pinned.
         let mut record = unsafe { Record::new(head) };
         loop {
@@ -305,46 +311,49 @@ impl Core {
             record = next;
         }
     }
-}
 
-/// An append condition, checked against a growing prefix: each envelope once, however often the swap is lost.
-struct ConditionCheck<'c> {
-    core: &'c Core,
-    condition: Option<&'c Condition>,
-    checked: u64,
-}
-
-impl<'c> ConditionCheck<'c> {
+    /// Checks the append's condition against what is before `end` and was not checked yet: each envelope once, however
+    /// often the swap is lost. A match refuses the append at once, because it stays a match.
     #[inline]
-    fn new(core: &'c Core, condition: Option<&'c Condition>) -> Self {
-        Self { core, condition, checked: condition.map_or(0, |condition| condition.position().get()) }
-    }
-
-    /// Looks at what is before the spot. A match refuses the append at once: it stays a match.
-    #[inline]
-    fn run(&mut self, spot: Spot<'_>, guard: &Guard) -> Result<(), Refusal> {
-        match self.condition {
+    fn check(&self, terms: &mut Terms<'_>, end: u64, guard: &Guard) -> Result<(), Refusal> {
+        match terms.condition {
             None => Ok(()),
-            Some(condition) => self.scan(condition, spot, guard),
+            Some(condition) => self.scan(condition, &mut terms.checked, end, guard),
         }
     }
 
-    fn scan(&mut self, condition: &Condition, spot: Spot<'_>, guard: &Guard) -> Result<(), Refusal> {
-        let mut index = self.checked.max(self.core.first());
-        while index < spot.index {
-            let Some(segment) = self.core.segment_of(index, guard) else {
+    fn scan(&self, condition: &Condition, checked: &mut u64, end: u64, guard: &Guard) -> Result<(), Refusal> {
+        let mut index = (*checked).max(self.first());
+        while index < end {
+            let Some(segment) = self.segment_of(index, guard) else {
                 // Removed meanwhile.
-                index = self.core.first().max(index + 1);
+                index = self.first().max(index + 1);
                 continue;
             };
-            while index < spot.index.min(segment.end_index()) {
+            while index < end.min(segment.end_index()) {
                 if condition.query().matches(&segment.record(index)) {
-                    return Err(Refusal::Match { index, end: spot.index });
+                    return Err(Refusal::Match { index, end });
                 }
                 index += 1;
             }
         }
-        self.checked = index;
+        *checked = index;
         Ok(())
+    }
+
+    /// Before an append competes: checks the condition up to about the present, a segment at a time, so that a long check
+    /// does not stay pinned. Returns how far.
+    pub(crate) fn check_past(&self, condition: Option<&Condition>) -> Result<u64, Refusal> {
+        let Some(condition) = condition else { return Ok(0) };
+        let mut checked = condition.position().get();
+        loop {
+            let guard = self.pin();
+            let segment_end = ((checked >> self.config.segment_bits) + 1) << self.config.segment_bits;
+            let end = self.end(&guard);
+            if end < segment_end {
+                return Ok(checked);
+            }
+            self.scan(condition, &mut checked, segment_end, &guard)?;
+        }
     }
 }

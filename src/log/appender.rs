@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ptr::NonNull;
 
-use super::append::Refusal;
+use super::append::{Refusal, Terms};
 use super::batch::{self, Batch, BatchAppended};
 use super::clock::Time;
 use super::core::Local;
@@ -141,13 +141,18 @@ pub(crate) fn append(
         Ok(now) => now,
         Err(error) => return Err(Rejected::new(error, message.into_owned())),
     };
+    let (checked, options) = match core.check_past(options.condition) {
+        Ok(checked) => (checked, options),
+        Err(refusal) => return Err(refused(log, entry, refusal, options, message)),
+    };
     message.share_payload(INLINE_MAX);
     let parts = message.parts();
     let draft = local.arena.draft(Plan::new(&parts, core.config.shape, false), &parts, entry);
     // SAFETY: the caller's handle keeps the log, and the log its entries.
     let stream = unsafe { entry.as_ref() };
     let guard = core.pin();
-    match core.append_one(local, stream, options.expected, options.condition, now, draft, &guard) {
+    let terms = Terms { condition: options.condition, checked, now };
+    match core.append_one(local, stream, options.expected, draft, terms, &guard) {
         Ok((index, revision)) => {
             drop(guard);
             message.recorded();
@@ -157,11 +162,22 @@ pub(crate) fn append(
         Err(refusal) => {
             drop(guard);
             local.arena.discard(draft);
-            // SAFETY: the entry is one of this log's.
-            let refused = |_| (unsafe { Stream::new(log.clone(), entry) }, options.expected);
-            Err(Rejected::new(explain(log, refusal, options.condition, refused), message.into_owned()))
+            Err(refused(log, entry, refusal, options, message))
         }
     }
+}
+
+#[cold]
+fn refused(
+    log: &Log,
+    entry: NonNull<Entry>,
+    refusal: Refusal,
+    options: AppendOptions<'_>,
+    message: Message<'_>,
+) -> Rejected<Message<'static>> {
+    // SAFETY: the entry is one of this log's.
+    let stream = |_| (unsafe { Stream::new(log.clone(), entry) }, options.expected);
+    Rejected::new(explain(log, refusal, options.condition, stream), message.into_owned())
 }
 
 /// Turns a refusal into an error that can hand over what was missed.

@@ -26,6 +26,9 @@ const CLASS_BYTES: [usize; 3] = [4 << 10, 64 << 10, 2 << 20];
 #[cfg(loom)]
 const CLASS_BYTES: [usize; 3] = [1 << 10, 2 << 10, 4 << 10];
 
+/// The class of huge pages.
+const LARGEST: u8 = 2;
+
 /// How many chunks of a class an appender fills before it goes on to the next class.
 const CHUNKS_PER_CLASS: u32 = 16;
 
@@ -51,7 +54,7 @@ impl Chunk {
         let layout = layout(size, CLASS_BYTES[usize::from(class)]);
         // SAFETY: the size is not zero.
         let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-        if class == 2 {
+        if class == LARGEST {
             advise_huge_pages(at, size);
         }
         let at = at.cast::<Self>();
@@ -165,13 +168,13 @@ impl Arena {
 
     fn next_class(&mut self, size: usize) -> (u8, usize) {
         let needed = HEAD + size;
-        if self.chunks_left == 0 && usize::from(self.class) + 1 < CLASS_BYTES.len() {
+        if self.chunks_left == 0 && self.class < LARGEST {
             self.class += 1;
             self.chunks_left = CHUNKS_PER_CLASS;
         }
         self.chunks_left = self.chunks_left.saturating_sub(1);
         let fits = |class: &u8| CLASS_BYTES[usize::from(*class)] >= needed;
-        match (self.class..CLASS_BYTES.len() as u8).find(fits) {
+        match (self.class..=LARGEST).find(fits) {
             Some(class) => (class, CLASS_BYTES[usize::from(class)]),
             None => (1, needed.next_multiple_of(ALIGN)),
         }

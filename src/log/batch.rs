@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::append::{BatchPlan, StreamPlan};
+use super::append::{BatchPlan, StreamPlan, Terms};
 use super::appender::{explain, time_of};
 use super::core::{Core, Local};
 use super::directory::Entry;
@@ -35,8 +35,8 @@ use crate::model::{Condition, Expected, Limit, LimitExceeded, Message, Position,
 #[must_use = "a batch does nothing until it is appended"]
 pub struct Batch<'m> {
     messages: Vec<(Target<'m>, Message<'m>)>,
-    expectations: SmallVec<[(Target<'m>, Expected); 2]>,
-    condition: Option<Condition>,
+    expectations: Vec<(Target<'m>, Expected)>,
+    condition: Option<Box<Condition>>,
     time: Option<Timestamp>,
 }
 
@@ -128,7 +128,7 @@ impl<'m> Batch<'m> {
 
     /// Says what must not be in the log.
     pub fn condition(mut self, condition: Condition) -> Self {
-        self.condition = Some(condition);
+        self.condition = Some(Box::new(condition));
         self
     }
 
@@ -189,9 +189,10 @@ pub(crate) fn append(
     };
     let mut plan = BatchPlan { streams, drafts: SmallVec::with_capacity(targets.len()) };
     draft_all(core, local, &mut batch, &targets, &mut plan);
-    let guard = core.pin();
-    let result = core.append_batch(local, &mut plan, batch.condition.as_ref(), now, &guard);
-    drop(guard);
+    let condition = batch.condition.as_deref();
+    let result = core
+        .check_past(condition)
+        .and_then(|checked| core.append_batch(local, &mut plan, Terms { condition, checked, now }, &core.pin()));
     match result {
         Ok(first) => {
             let revisions = plan.drafts.iter().map(|(_, draft)| Revision::new(draft.record().revision())).collect();
@@ -207,7 +208,7 @@ pub(crate) fn append(
                 // SAFETY: the entry is one of this log's.
                 (unsafe { Stream::new(log.clone(), NonNull::from(stream.entry)) }, stream.expected)
             };
-            let error = explain(log, refusal, batch.condition.as_ref(), refused);
+            let error = explain(log, refusal, batch.condition.as_deref(), refused);
             drop(plan);
             Err(Rejected::new(error, batch.into_owned()))
         }

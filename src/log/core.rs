@@ -79,7 +79,7 @@ impl Core {
         Self {
             garbage: StdArc::new(Garbage::new(directory.clone())),
             directory,
-            domain: Domain::default(),
+            domain: Domain::new(),
             floor: AtomicU64::new(start),
             head: AtomicPtr::new(first),
             tail: CachePadded::new(AtomicPtr::new(first)),

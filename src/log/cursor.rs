@@ -12,6 +12,7 @@ use super::core::Core;
 use super::directory::Entry;
 use super::envelope::Envelope;
 use super::handle::Log;
+use super::index::as_index;
 use super::reclaim::Guard;
 use super::record::Record;
 use super::segment::Segment;
@@ -58,6 +59,7 @@ pub struct Cursor {
     held: Held,
 }
 
+#[allow(clippy::large_enum_variant, reason = "one a cursor, and a box would be an allocation a read")]
 enum Walk {
     Log { range: Range, backwards: bool },
     Stream(StreamWalk),
@@ -238,13 +240,13 @@ impl StreamWalk {
             }
             let wanted = (self.range.end - self.range.start).min(NEAR as u64);
             let from = if self.backwards { self.range.end - wanted } else { self.range.start };
-            self.len = index.copy(from, &mut self.near[..wanted as usize], &guard);
+            self.len = index.copy(from, &mut self.near[..as_index(wanted)], &guard);
             if self.len > 0 {
                 self.at = 0;
                 if self.backwards {
-                    self.range.end = from
+                    self.range.end = from;
                 } else {
-                    self.range.start = from + self.len as u64
+                    self.range.start = from + self.len as u64;
                 }
                 return Some(());
             }

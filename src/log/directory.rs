@@ -307,10 +307,10 @@ impl Directory {
             let index = usize::try_from(at).expect("an index of a slice fits");
             let cell = &from.cells[index];
             // Release/Acquire: a sealed cell tells that the next table is there; a lost seal finds an entry.
-            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::AcqRel, Ordering::Acquire) {
-                if entry != moved() {
-                    Self::copy(entry, to);
-                }
+            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::AcqRel, Ordering::Acquire)
+                && entry != moved()
+            {
+                Self::copy(entry, to);
             }
             if at % 64 == 63 {
                 // Release: pairs with the Acquire above.

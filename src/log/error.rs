@@ -49,7 +49,11 @@ pub enum AppendError {
 
 /// A stream was not as expected at the instant of the append.
 #[derive(Clone)]
-pub struct Conflict {
+pub struct Conflict(Box<ConflictFacts>);
+
+/// Boxed, so that the results of appends stay small.
+#[derive(Clone)]
+struct ConflictFacts {
     stream: Name,
     expected: Expected,
     actual: Option<Revision>,
@@ -65,17 +69,17 @@ enum Name {
 
 impl Conflict {
     pub(crate) fn new(stream: Stream, expected: Expected, actual: Option<Revision>, view: View) -> Self {
-        Self { stream: Name::Known(stream), expected, actual, view }
+        Self(Box::new(ConflictFacts { stream: Name::Known(stream), expected, actual, view }))
     }
 
     /// The stream does not exist, and should.
     pub(crate) fn absent(stream: &str, expected: Expected, view: View) -> Self {
-        Self { stream: Name::Unknown(stream.into()), expected, actual: None, view }
+        Self(Box::new(ConflictFacts { stream: Name::Unknown(stream.into()), expected, actual: None, view }))
     }
 
     /// Which stream.
     pub fn stream(&self) -> &str {
-        match &self.stream {
+        match &self.0.stream {
             Name::Known(stream) => stream.id(),
             Name::Unknown(stream) => stream,
         }
@@ -83,38 +87,38 @@ impl Conflict {
 
     /// What was expected of it.
     pub fn expected(&self) -> Expected {
-        self.expected
+        self.0.expected
     }
 
     /// Its last revision; none when it has never been written.
     pub fn actual(&self) -> Option<Revision> {
-        self.actual
+        self.0.actual
     }
 
     /// The end of the log when the append was decided.
     pub fn end(&self) -> Position {
-        self.view.end()
+        self.0.view.end()
     }
 
     /// The envelopes of the stream that the caller had not seen: those after [`Expected::Exactly`]'s revision, or all.
     /// As of the decision, less what retention has removed since.
     pub fn missed(&self) -> Read<OneStream> {
-        let read = match &self.stream {
-            Name::Known(stream) => self.view.read_known(stream),
-            Name::Unknown(stream) => self.view.read_stream(stream),
+        let read = match &self.0.stream {
+            Name::Known(stream) => self.0.view.read_known(stream),
+            Name::Unknown(stream) => self.0.view.read_stream(stream),
         };
-        read.from_revision(self.expected.first_unseen())
+        read.from_revision(self.0.expected.first_unseen())
     }
 }
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stream {:?} ", self.stream())?;
-        match self.actual {
+        match self.0.actual {
             None => write!(f, "does not exist")?,
             Some(revision) => write!(f, "is at revision {revision}")?,
         }
-        match self.expected {
+        match self.0.expected {
             Expected::Any => Ok(()),
             Expected::NoStream => write!(f, ", expected not to exist"),
             Expected::Exists => write!(f, ", expected to exist"),
@@ -127,10 +131,10 @@ impl fmt::Debug for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Conflict")
             .field("stream", &self.stream())
-            .field("expected", &self.expected)
-            .field("actual", &self.actual)
+            .field("expected", &self.0.expected)
+            .field("actual", &self.0.actual)
             .field("end", &self.end())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -138,7 +142,10 @@ impl std::error::Error for Conflict {}
 
 /// An envelope matched the append condition.
 #[derive(Clone)]
-pub struct ConditionFailed {
+pub struct ConditionFailed(Box<ConditionFacts>);
+
+#[derive(Clone)]
+struct ConditionFacts {
     condition: Condition,
     position: Position,
     view: View,
@@ -146,43 +153,43 @@ pub struct ConditionFailed {
 
 impl ConditionFailed {
     pub(crate) fn new(condition: Condition, position: Position, view: View) -> Self {
-        Self { condition, position, view }
+        Self(Box::new(ConditionFacts { condition, position, view }))
     }
 
     /// The condition.
     pub fn condition(&self) -> &Condition {
-        &self.condition
+        &self.0.condition
     }
 
     /// The first envelope that matches it.
     pub fn position(&self) -> Position {
-        self.position
+        self.0.position
     }
 
     /// The end of the log when the append was decided.
     pub fn end(&self) -> Position {
-        self.view.end()
+        self.0.view.end()
     }
 
     /// The envelopes that match the condition, as of the decision, less what retention has removed since.
     pub fn missed(&self) -> Read<WholeLog> {
-        self.view.read().from(self.position).matching(self.condition.query().clone())
+        self.0.view.read().from(self.0.position).matching(self.0.condition.query().clone())
     }
 }
 
 impl fmt::Display for ConditionFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the envelope at position {} matches the append condition", self.position)
+        write!(f, "the envelope at position {} matches the append condition", self.0.position)
     }
 }
 
 impl fmt::Debug for ConditionFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConditionFailed")
-            .field("condition", &self.condition)
-            .field("position", &self.position)
+            .field("condition", &self.0.condition)
+            .field("position", &self.0.position)
             .field("end", &self.end())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -82,12 +82,12 @@ impl Garbage {
     /// # Safety
     /// The caller is the only user of the segment.
     unsafe fn sweep_one(&self, segment: *mut Segment, budget: usize, domain: &Domain) -> usize {
-        let guard = domain.pin();
         let mut freed = 0;
         // SAFETY: by the contract.
         let left = unsafe {
             Segment::sweep(segment, budget, |record| {
-                record.entry().index.record_freed(record.revision(), &guard);
+                // Pinned for this alone: dropping the payload may run user code.
+                record.entry().index.record_freed(record.revision(), &domain.pin());
                 freed += 1;
             })
         };

@@ -35,6 +35,12 @@ const LAST: u64 = FIRST << DOUBLING;
 /// The first revision of block `DOUBLING`.
 const UNIFORM: u64 = FIRST * ((1 << DOUBLING) - 1);
 
+/// A number that is smaller than the length of some slice.
+#[allow(clippy::cast_possible_truncation, reason = "the length of a slice fits")]
+pub(crate) fn as_index(number: u64) -> usize {
+    number as usize
+}
+
 /// The number of the block that holds `revision`.
 fn block_of(revision: u64) -> u64 {
     if revision < UNIFORM {
@@ -150,7 +156,7 @@ impl Block {
 #[derive(Clone, Copy)]
 struct BlockRef<'b>(*mut Block, std::marker::PhantomData<&'b Block>);
 
-impl<'b> std::ops::Deref for BlockRef<'b> {
+impl std::ops::Deref for BlockRef<'_> {
     type Target = Block;
 
     fn deref(&self) -> &Block {
@@ -168,7 +174,7 @@ impl<'b> BlockRef<'b> {
         // SAFETY: checked against the number of cells that follow.
         unsafe {
             let cells = self.0.byte_add(std::mem::offset_of!(Block, cells)).cast::<AtomicU64>();
-            &*cells.add(index as usize)
+            &*cells.add(as_index(index))
         }
     }
 
@@ -219,8 +225,9 @@ impl<'b> BlockRef<'b> {
         let made = Block::make(self.number + 1, self.0, jump).as_ptr();
         // Release: publishes the block. Acquire: another's block is used.
         match self.next.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
-            // SAFETY: linked now, or by the winner; a block that was not linked is ours.
+            // SAFETY: linked now, after a block that is allocated.
             Ok(_) => unsafe { Block::at(made) },
+            // SAFETY: never linked and ours; the other one is linked.
             Err(other) => unsafe {
                 Block::free(made);
                 Block::at(other)
@@ -327,9 +334,10 @@ impl Index {
     fn first_block<'g>(&self, _: &'g Guard) -> BlockRef<'g> {
         let made = Block::make(0, ptr::null_mut(), ptr::null_mut()).as_ptr();
         // Release: publishes the block. Acquire: another's block is used.
-        // SAFETY: in the chain now, or never published and ours.
         match self.head.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
+            // SAFETY: in the chain now.
             Ok(_) => unsafe { Block::at(made) },
+            // SAFETY: never published and ours; the other one is in the chain.
             Err(other) => unsafe {
                 Block::free(made);
                 Block::at(other)

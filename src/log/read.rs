@@ -19,6 +19,24 @@ pub enum WholeLog {}
 #[derive(Debug)]
 pub enum OneStream {}
 
+/// What is read.
+#[derive(Clone, Copy)]
+enum Of {
+    Log,
+    Stream(NonNull<Entry>),
+    /// A stream that was never written.
+    Nothing,
+}
+
+impl Of {
+    fn stream(self) -> Option<NonNull<Entry>> {
+        match self {
+            Of::Stream(entry) => Some(entry),
+            Of::Log | Of::Nothing => None,
+        }
+    }
+}
+
 /// A read that has not begun: a part of a view, in one direction.
 ///
 /// Everything is included until a setter leaves it out. Bounds are inclusive unless they say `after`; bounds that lie
@@ -43,8 +61,7 @@ pub enum OneStream {}
 #[must_use = "a read does nothing until it is iterated"]
 pub struct Read<S> {
     log: Log,
-    /// For a stream: its entry, unless it was never written.
-    stream: Option<Option<NonNull<Entry>>>,
+    of: Of,
     /// Positions, first and last.
     from: u64,
     to: u64,
@@ -67,13 +84,13 @@ unsafe impl<S> Sync for Read<S> {}
 
 impl Read<WholeLog> {
     pub(crate) fn log(view: &View) -> Self {
-        Self::new(view, None)
+        Self::new(view, Of::Log)
     }
 }
 
 impl Read<OneStream> {
     pub(crate) fn stream(view: &View, entry: Option<NonNull<Entry>>) -> Self {
-        Self::new(view, Some(entry))
+        Self::new(view, entry.map_or(Of::Nothing, Of::Stream))
     }
 
     /// Not before this revision.
@@ -90,10 +107,10 @@ impl Read<OneStream> {
 }
 
 impl<S> Read<S> {
-    fn new(view: &View, stream: Option<Option<NonNull<Entry>>>) -> Self {
+    fn new(view: &View, of: Of) -> Self {
         Self {
             log: view.log().clone(),
-            stream,
+            of,
             from: 1,
             to: view.end().get(),
             from_revision: 0,
@@ -170,7 +187,7 @@ impl<S> Read<S> {
             Some(last) => range.last(last),
             None => range,
         };
-        Cursor::new(self.log, self.stream.flatten(), range, self.backwards, count, self.query)
+        Cursor::new(self.log, self.of.stream(), range, self.backwards, count, self.query)
     }
 
     /// Begins to read: envelopes are handed over, each a holder of its record.
@@ -195,10 +212,10 @@ impl<S> Read<S> {
         if from >= to {
             return Range::EMPTY;
         }
-        match self.stream {
-            None => Range { start: from, end: to },
-            Some(None) => Range::EMPTY,
-            Some(Some(entry)) => {
+        match self.of {
+            Of::Log => Range { start: from, end: to },
+            Of::Nothing => Range::EMPTY,
+            Of::Stream(entry) => {
                 // SAFETY: entries live as long as the log.
                 let index = unsafe { &entry.as_ref().index };
                 let start = index.partition(|position| position <= from, &guard).max(self.from_revision);
@@ -213,13 +230,12 @@ impl<S> Read<S> {
         if count == 0 {
             return Range::EMPTY;
         }
-        let mut backwards =
-            Cursor::new(self.log.clone(), self.stream.flatten(), range, true, count, self.query.clone());
+        let mut backwards = Cursor::new(self.log.clone(), self.of.stream(), range, true, count, self.query.clone());
         let mut start = range.end;
         while let Some(envelope) = backwards.next() {
-            start = match self.stream {
-                None => envelope.position().get() - 1,
-                Some(_) => envelope.revision().get(),
+            start = match self.of {
+                Of::Stream(_) => envelope.revision().get(),
+                Of::Log | Of::Nothing => envelope.position().get() - 1,
             };
         }
         Range { start, end: range.end }

@@ -7,13 +7,18 @@
 #[cfg(not(loom))]
 mod imp {
     /// Who shares garbage. In production all logs share crossbeam's default collector.
-    #[derive(Debug, Default)]
+    #[derive(Debug)]
     pub(crate) struct Domain;
 
     pub(crate) struct Guard(crossbeam_epoch::Guard);
 
     impl Domain {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
         #[inline]
+        #[allow(clippy::unused_self, reason = "under loom a log has a domain of its own")]
         pub(crate) fn pin(&self) -> Guard {
             Guard(crossbeam_epoch::pin())
         }
@@ -70,6 +75,10 @@ mod imp {
     }
 
     impl Domain {
+        pub(crate) fn new() -> Self {
+            Self::default()
+        }
+
         pub(crate) fn pin(&self) -> Guard {
             // Acquire, as a read-modify-write so that it reads the last value: pairs with the Release in `defer`. Who
             // pins after a deferral sees the unlinking before it.

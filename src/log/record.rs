@@ -102,7 +102,7 @@ impl Offsets {
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
     flags: u8,
-    attributes: usize,
+    attributes: u32,
     pub(crate) size: usize,
 }
 
@@ -124,6 +124,7 @@ impl Plan {
             | flag(parts.extra.is_some(), ATTRIBUTES);
         let tail = parts.name.len() + inline.unwrap_or(0) + if parts.extra.is_some() { 4 + attributes } else { 0 };
         let size = (Offsets::of(flags).text + tail).next_multiple_of(ALIGN);
+        let attributes = u32::try_from(attributes).unwrap_or_else(|_| unreachable!("metadata is limited to 16 MiB"));
         Self { flags, attributes, size }
     }
 }
@@ -160,9 +161,10 @@ impl Draft {
         unsafe {
             header.write(Header {
                 holders: AtomicU32::new(1),
-                name_len: parts.name.len() as u8,
+                name_len: u8::try_from(parts.name.len())
+                    .unwrap_or_else(|_| unreachable!("a name has at most 255 bytes")),
                 flags: plan.flags | class << CLASS_SHIFT,
-                payload_len: inline.len() as u16,
+                payload_len: u16::try_from(inline.len()).unwrap_or_else(|_| unreachable!("bounded by INLINE_MAX")),
                 position: 0,
                 revision: 0,
                 stream,
@@ -182,10 +184,10 @@ impl Draft {
             payload.copy_from_nonoverlapping(start(inline), inline.len());
             if let Some(extra) = parts.extra {
                 let length = payload.byte_add(inline.len());
-                length.cast::<u32>().write_unaligned(plan.attributes as u32);
+                length.cast::<u32>().write_unaligned(plan.attributes);
                 let block = length.byte_add(4);
-                block.write_bytes(0, plan.attributes);
-                model::encode(extra, std::slice::from_raw_parts_mut(block.as_ptr(), plan.attributes));
+                block.write_bytes(0, plan.attributes as usize);
+                model::encode(extra, std::slice::from_raw_parts_mut(block.as_ptr(), plan.attributes as usize));
             }
         }
         Self(header)
@@ -403,13 +405,26 @@ impl<'r> Record<'r> {
         fence(Ordering::Acquire);
         let header = self.header();
         header.canary.die();
-        let class = header.flags >> CLASS_SHIFT;
-        if header.flags & BYTES != 0 {
+        let flags = header.flags;
+        // Told even if the drop of the payload's owner panics.
+        let _tell_chunk = Died { record: self.0.cast(), class: flags >> CLASS_SHIFT };
+        if flags & BYTES != 0 {
             // SAFETY: the record owns its payload, nobody else looks at it any more, and it is dropped once.
-            unsafe { self.0.byte_add(Offsets::of(header.flags).bytes).cast::<Bytes>().drop_in_place() };
+            unsafe { self.0.byte_add(Offsets::of(flags).bytes).cast::<Bytes>().drop_in_place() };
         }
-        // SAFETY: the record lies in a chunk of this class and was counted by it.
-        unsafe { Chunk::record_died(self.0.cast(), class) };
+    }
+}
+
+/// Tells the chunk of a dead record.
+struct Died {
+    record: NonNull<u8>,
+    class: u8,
+}
+
+impl Drop for Died {
+    fn drop(&mut self) {
+        // SAFETY: made once for a record that is dead, which lies in a chunk of this class and was counted by it.
+        unsafe { Chunk::record_died(self.record, self.class) };
     }
 }
 

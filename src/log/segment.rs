@@ -11,9 +11,12 @@
 //! Only the swap competes; finish and fill store the one value that can follow, so anybody may do them, any number of
 //! times. Everything up to a slot marked `DONE` is visible.
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 
 use super::canary::Canary;
+use super::index::as_index;
 use super::record::{Header, Record};
 use super::spine::{self, Link};
 use crate::model::Timestamp;
@@ -75,7 +78,7 @@ pub(crate) struct Segment {
     /// Next in the list of garbage. Relaxed throughout: the list's own head publishes it.
     pub(crate) garbage: AtomicPtr<Segment>,
     /// How many records have been freed; used by whoever sweeps.
-    swept: usize,
+    swept: Cell<usize>,
     canary: Canary,
 }
 
@@ -116,7 +119,7 @@ impl Segment {
             sum_before: before.1,
             slots: empty_slots(len),
             garbage: AtomicPtr::new(ptr::null_mut()),
-            swept: 0,
+            swept: Cell::new(0),
             canary: Canary::new(),
         }))
     }
@@ -150,7 +153,7 @@ impl Segment {
     /// The slot of `index`, which lies in this segment.
     #[inline]
     pub(crate) fn slot(&self, index: u64) -> &Slot {
-        &self.slots[index.wrapping_sub(self.first) as usize]
+        &self.slots[as_index(index.wrapping_sub(self.first))]
     }
 
     /// The record at `index`, which lies in this segment and was seen finished by the caller.
@@ -253,20 +256,18 @@ impl Segment {
     /// slot.
     pub(crate) unsafe fn sweep(this: *mut Self, budget: usize, mut freed: impl FnMut(Record<'_>)) -> usize {
         // SAFETY: the caller is the only user.
-        let segment = unsafe { &mut *this };
+        let segment = unsafe { &*this };
         segment.canary.change();
-        let from = segment.swept;
+        let from = segment.swept.get();
         let to = segment.slots.len().min(from.saturating_add(budget));
         for index in from..to {
-            let Some(record) = segment.filled(segment.first + index as u64) else {
-                segment.swept = segment.slots.len();
-                return 0;
-            };
+            let Some(record) = segment.filled(segment.first + index as u64) else { return 0 };
             freed(record);
-            // SAFETY: the slot's hold, given up once: `swept` goes past it.
-            unsafe { record.release() };
+            segment.swept.set(index + 1);
+            // SAFETY: the slot's hold, given up once: `swept` went past it.
+            // A payload may have an owner whose drop panics: that concerns neither the log nor who happens to sweep.
+            let _ = catch_unwind(AssertUnwindSafe(|| unsafe { record.release() }));
         }
-        segment.swept = to;
         segment.slots.len() - to
     }
 

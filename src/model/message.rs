@@ -239,10 +239,10 @@ impl<'a> MessageBuilder<'a> {
 
     /// Adds a tag, for queries and conditions. A tag that is there already is kept once.
     pub fn tag(mut self, tag: impl Into<Cow<'a, str>>) -> Self {
-        if let Some(tag) = self.checked(Part::Tag, tag.into()) {
-            if !self.extra.tags.contains(&tag) {
-                self.extra.tags.push(tag);
-            }
+        if let Some(tag) = self.checked(Part::Tag, tag.into())
+            && !self.extra.tags.contains(&tag)
+        {
+            self.extra.tags.push(tag);
         }
         self
     }

@@ -1,0 +1,5 @@
+//! The groups: what is measured.
+
+pub mod append;
+pub mod contention;
+pub mod read;

@@ -1,0 +1,10 @@
+//! What the benchmarks share: the record, the rivals, and how a measurement is made.
+//!
+//! A [`measure::Group`] is one piece of work, done by us and by rivals. The criterion benches and the table run the same
+//! groups, so that both tell of the same thing.
+
+pub mod groups;
+pub mod load;
+pub mod measure;
+pub mod memory;
+pub mod rivals;
