@@ -37,6 +37,14 @@ mod sync;
 
 pub use bytes;
 
+/// What models need besides the public interface.
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model_checking {
+    pub use crate::log::{arm_reclamation, empty_quarantine};
+    pub use crate::sync::stop::{ENTERED, FILLED, SWAPPED, at as stop_at};
+}
+
 pub use log::{
     AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
     Conflict, Cursor, Envelope, Envelopes, Log, NotThereYet, OneStream, Read, Rejected, Retention, Stream, StreamError,

@@ -10,7 +10,7 @@ use super::reclaim::Guard;
 use super::record::{Draft, Header, Record};
 use super::segment::{Seen, Segment, done, more};
 use crate::model::{Condition, Expected, Revision, Timestamp};
-use crate::sync::{Ordering, probe};
+use crate::sync::{Ordering, probe, stop};
 
 /// No slot at or after this index is ever taken: sums of indexes and lengths cannot wrap.
 pub(crate) const LIMIT: u64 = 1 << 63;
@@ -90,7 +90,13 @@ impl Core {
             let slot = spot.segment.slot(spot.index);
             match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
+                    if stop::here(stop::SWAPPED) {
+                        return Ok((spot.index, revision));
+                    }
                     cell.enter(revision, spot.index + 1);
+                    if stop::here(stop::ENTERED) {
+                        return Ok((spot.index, revision));
+                    }
                     // Release: the instant at which the append takes effect; pairs with the Acquire of every reader.
                     slot.store(done(draft.as_ptr()), Ordering::Release);
                     local.next = spot.index + 1;
@@ -154,6 +160,9 @@ impl Core {
             match slot.compare_exchange(std::ptr::null_mut(), value, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     let first = spot.index;
+                    if stop::here(stop::SWAPPED) {
+                        return Ok(first);
+                    }
                     self.pass(&mut spot, Seen::of(value), guard);
                     local.next = spot.index;
                     return Ok(first);
@@ -303,6 +312,9 @@ impl Core {
             // Release: publishes the record to those who walk over it.
             slot.store(more(record.as_ptr().as_ptr()), Ordering::Release);
             spot.index += 1;
+            if stop::here(stop::FILLED) {
+                return;
+            }
             if !spot.segment.holds(spot.index) {
                 let here = std::ptr::from_ref(spot.segment).cast_mut();
                 // SAFETY: pinned and reachable; its last slot was filled above. The tail stays: the batch is not finished.

@@ -23,7 +23,7 @@ use super::canary::Canary;
 use super::index::Index;
 use super::reclaim::{Guard, dealloc};
 use crate::model::LimitExceeded;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, probe};
 
 /// One stream: its name and its index.
 #[repr(C)]
@@ -134,7 +134,7 @@ impl Table {
         for _ in 0..self.cells.len() {
             let index = usize::try_from(at).expect("a mask of a slice fits");
             // Acquire: pairs with the Release in `put`; publishes the entry.
-            let cell = self.cells[index].load(Ordering::Acquire);
+            let cell = probe(&self.cells[index]);
             let Some(entry) = NonNull::new(cell) else { return Found::Empty(index) };
             if cell == moved() {
                 return Found::Moved;
@@ -169,6 +169,18 @@ impl Table {
     }
 }
 
+/// Keyed anew for every log, so that nobody can choose ids that collide.
+#[cfg(not(loom))]
+fn hasher() -> RandomState {
+    RandomState::new()
+}
+
+/// The same in every execution: loom repeats them.
+#[cfg(loom)]
+fn hasher() -> RandomState {
+    RandomState::with_seeds(1, 2, 3, 4)
+}
+
 /// All streams of a log.
 pub(crate) struct Directory {
     current: AtomicPtr<Table>,
@@ -192,7 +204,7 @@ impl Directory {
     pub(crate) fn new(max: usize) -> Self {
         Self {
             current: AtomicPtr::new(Table::make(FIRST_CELLS)),
-            hasher: RandomState::new(),
+            hasher: hasher(),
             count: AtomicU64::new(0),
             max: max as u64,
         }
@@ -265,7 +277,7 @@ impl Directory {
     fn writable<'g>(&self, guard: &'g Guard) -> &'g Table {
         loop {
             // Acquire: pairs with the Release in `promote`.
-            let current = self.current.load(Ordering::Acquire);
+            let current = probe(&self.current);
             // SAFETY: current when loaded, so allocated while pinned (rule 3).
             let table: &'g Table = unsafe { &*current };
             // Acquire: pairs with the Release in `grow`.
@@ -282,7 +294,7 @@ impl Directory {
     #[cold]
     fn grow(table: &Table) -> *mut Table {
         // Acquire: pairs with the Release below.
-        let next = table.next.load(Ordering::Acquire);
+        let next = probe(&table.next);
         if !next.is_null() {
             return next;
         }

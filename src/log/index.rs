@@ -19,7 +19,7 @@ use std::ptr::{self, NonNull};
 use super::canary::Canary;
 use super::reclaim::{Guard, dealloc};
 use super::spine::{self, Link};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, probe};
 
 /// Cells of the first block; the next ones double up to `LAST`.
 #[cfg(not(loom))]
@@ -207,7 +207,7 @@ impl<'b> BlockRef<'b> {
     /// The next block, made when there is none. `head` says which links still exist.
     fn next_or_make(self, head: &AtomicPtr<Block>) -> BlockRef<'b> {
         // Acquire: pairs with the Release of the swap below; publishes the block.
-        let next = self.next.load(Ordering::Acquire);
+        let next = probe(&self.next);
         if !next.is_null() {
             // SAFETY: blocks after an allocated one leave the chain later than it.
             return unsafe { Block::at(next) };
@@ -291,7 +291,7 @@ impl Index {
         let mut at = self.tail.load(Ordering::Acquire);
         if at.is_null() {
             // Acquire: pairs with the Release in `first_block`.
-            at = self.head.load(Ordering::Acquire);
+            at = probe(&self.head);
         }
         // SAFETY: the tail's block and all later ones are in the chain when loaded (rule 4), so they are allocated while
         // the caller is pinned.
@@ -348,7 +348,7 @@ impl Index {
     fn advance_tail(&self, from: BlockRef<'_>, to: *mut Block) {
         // Acquire/Release: pairs with the Acquire in `last_block`. A compare-and-swap, so that a thread that stopped here
         // cannot move it back. When it was null, the first block is meant.
-        let tail = self.tail.load(Ordering::Acquire);
+        let tail = probe(&self.tail);
         if tail == from.0 || (tail.is_null() && from.number == 0) {
             let _ = self.tail.compare_exchange(tail, to, Ordering::Release, Ordering::Relaxed);
         }
@@ -476,7 +476,7 @@ impl Index {
     fn retire(&self, guard: &Guard) {
         loop {
             // Acquire: pairs with the Release below and in `first_block`.
-            let head = self.head.load(Ordering::Acquire);
+            let head = probe(&self.head);
             // SAFETY: in the chain when loaded, so allocated while the caller is pinned.
             let block = unsafe { Block::at(head) };
             // Acquire: pairs with the Release in `record_freed`, and with that in `next_or_make`.

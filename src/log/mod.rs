@@ -65,6 +65,15 @@ mod segment;
 mod spine;
 mod view;
 
+#[cfg(loom)]
+pub use reclaim::quarantine::empty as empty_quarantine;
+
+/// From now on the log frees what is unlinked as soon as it may.
+#[cfg(loom)]
+pub fn arm_reclamation(log: &Log) {
+    log.core().domain.arm();
+}
+
 pub use appender::{Appended, Appender};
 pub use batch::{Batch, BatchAppended, Target};
 pub use builder::Builder;

@@ -44,19 +44,24 @@ mod imp {
 #[cfg(loom)]
 mod imp {
     use std::collections::BTreeSet;
-    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::sync::{Arc, Mutex};
 
-    use crate::sync::{Arc, AtomicU64, Ordering};
+    use crate::sync::{AtomicU64, Ordering};
 
     type Job = Box<dyn FnOnce()>;
 
-    /// The bookkeeping is hidden from loom in a `std` mutex, which orders nothing in the model. What the real thing
-    /// does order is said with the two atomics: a deferral before later pins, unpins before the deferred work.
+    /// The bookkeeping is hidden from loom in `std` primitives, which order nothing in the model. What the real thing does
+    /// order is said with the two atomics: a deferral before later pins, unpins before the deferred work.
+    ///
+    /// Only models that free something arm it: each pin costs the others interleavings. Unarmed, everything deferred is
+    /// done when the log is gone.
     #[derive(Clone, Default)]
     pub(crate) struct Domain(Arc<Shared>);
 
     #[derive(Default)]
     struct Shared {
+        armed: AtomicBool,
         deferred: AtomicU64,
         unpinned: AtomicU64,
         state: Mutex<State>,
@@ -79,7 +84,14 @@ mod imp {
             Self::default()
         }
 
+        pub(crate) fn arm(&self) {
+            self.0.armed.store(true, Relaxed);
+        }
+
         pub(crate) fn pin(&self) -> Guard {
+            if !self.0.armed.load(Relaxed) {
+                return Guard { domain: self.clone(), id: u64::MAX };
+            }
             // Acquire, as a read-modify-write so that it reads the last value: pairs with the Release in `defer`. Who
             // pins after a deferral sees the unlinking before it.
             self.0.deferred.fetch_add(0, Ordering::Acquire);
@@ -110,24 +122,38 @@ mod imp {
     impl Drop for Guard {
         fn drop(&mut self) {
             let shared = &self.domain.0;
+            if !shared.armed.load(Relaxed) {
+                return;
+            }
             // Release: pairs with the Acquire below, in whichever guard's drop does the work.
             shared.unpinned.fetch_add(1, Ordering::Release);
-            let mut state = shared.state.lock().unwrap();
-            state.pinned.remove(&self.id);
-            for (waiting_for, _) in &mut state.jobs {
-                waiting_for.remove(&self.id);
-            }
-            let (due, later) =
-                std::mem::take(&mut state.jobs).into_iter().partition(|(w, _): &(BTreeSet<u64>, Job)| w.is_empty());
-            state.jobs = later;
-            drop(state);
-            let due: Vec<_> = due;
+            let due = shared.state.lock().unwrap().unpin(self.id);
             if due.is_empty() {
                 return;
             }
             // Acquire, as a read-modify-write: everything done before the unpins counted so far comes before the work.
             shared.unpinned.fetch_add(0, Ordering::Acquire);
-            due.into_iter().for_each(|(_, job)| job());
+            due.into_iter().for_each(|job| job());
+        }
+    }
+
+    impl State {
+        /// The jobs that nobody waits for any more.
+        fn unpin(&mut self, id: u64) -> Vec<Job> {
+            self.pinned.remove(&id);
+            let mut due = Vec::new();
+            for (mut waiting_for, job) in std::mem::take(&mut self.jobs) {
+                waiting_for.remove(&id);
+                if waiting_for.is_empty() { due.push(job) } else { self.jobs.push((waiting_for, job)) }
+            }
+            due
+        }
+    }
+
+    impl Drop for Shared {
+        fn drop(&mut self) {
+            let state = self.state.get_mut().unwrap();
+            std::mem::take(&mut state.jobs).into_iter().for_each(|(_, job)| job());
         }
     }
 }
@@ -161,7 +187,7 @@ pub(crate) mod quarantine {
     }
 
     /// Really frees what the last execution of a model freed.
-    pub(crate) fn empty() {
+    pub fn empty() {
         for (at, layout) in FREED.lock().unwrap().drain(..) {
             // SAFETY: put there by `dealloc`, in an execution that is over.
             unsafe { std::alloc::dealloc(std::ptr::with_exposed_provenance_mut(at), layout) };

@@ -13,7 +13,7 @@ use super::reclaim::Guard;
 use super::segment::Segment;
 use super::spine::Link;
 use crate::model::Timestamp;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, probe};
 
 /// How much of its past a log keeps. What is set is kept to by every append; nothing is set by default.
 ///
@@ -67,7 +67,7 @@ impl Core {
     fn unlink(&self, guard: &Guard) {
         loop {
             // Acquire: pairs with the Release below; publishes the segment.
-            let first = self.head.load(Ordering::Acquire);
+            let first = probe(&self.head);
             // SAFETY: linked when loaded, so allocated while pinned.
             let segment = unsafe { Segment::at(first) };
             if segment.end_index() > self.first() || segment.number() >= self.tail(guard).number() {

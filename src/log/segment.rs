@@ -20,7 +20,7 @@ use super::index::as_index;
 use super::record::{Header, Record};
 use super::spine::{self, Link};
 use crate::model::Timestamp;
-use crate::sync::{AtomicPtr, AtomicU32, Ordering};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering, probe};
 
 /// The record is finished, and so is everything before it.
 const DONE: usize = 1;
@@ -195,7 +195,7 @@ impl Segment {
         // SAFETY: by the contract.
         let segment = unsafe { Self::at(this) };
         // Acquire: pairs with the Release of the swap below; publishes the segment.
-        let next = segment.next.load(Ordering::Acquire);
+        let next = probe(&segment.next);
         if !next.is_null() {
             return next;
         }

@@ -23,7 +23,7 @@ mod imp {
 
 pub(crate) use imp::*;
 
-/// Loads what a compare-and-swap of the same cell will soon depend on.
+/// Loads, with Acquire, what a compare-and-swap of the same cell may soon depend on.
 ///
 /// Loom 0.7 does not explore every interleaving of a load followed by a compare-and-swap of the same cell
 /// (tokio-rs/loom#166). The models therefore run twice, the second time with this load as a read-modify-write, which
@@ -36,6 +36,45 @@ pub(crate) fn probe<T>(cell: &AtomicPtr<T>) -> *mut T {
     #[cfg(annals_rmw_loads)]
     match cell.compare_exchange(std::ptr::null_mut(), std::ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire) {
         Ok(seen) | Err(seen) => seen,
+    }
+}
+
+/// Places in an append at which a model can stop a thread for good.
+#[cfg(loom)]
+pub(crate) mod stop {
+    use std::cell::Cell;
+
+    /// Right after the swap.
+    pub const SWAPPED: u32 = 1;
+    /// After the index was told, before the mark.
+    pub const ENTERED: u32 = 2;
+    /// In a batch, after one more slot was filled.
+    pub const FILLED: u32 = 3;
+
+    loom::thread_local! {
+        static PLACE: Cell<u32> = Cell::new(0);
+    }
+
+    /// The calling thread's next append stops at `place`: it returns there, as a thread does that is never scheduled again.
+    pub fn at(place: u32) {
+        PLACE.with(|stop| stop.set(place));
+    }
+
+    pub(crate) fn here(place: u32) -> bool {
+        PLACE.with(|stop| stop.get() == place)
+    }
+}
+
+/// Whether the calling thread stops here. Only models stop threads.
+#[cfg(not(loom))]
+pub(crate) mod stop {
+    pub(crate) const SWAPPED: u32 = 1;
+    pub(crate) const ENTERED: u32 = 2;
+    pub(crate) const FILLED: u32 = 3;
+
+    #[inline]
+    pub(crate) fn here(_place: u32) -> bool {
+        false
     }
 }
 

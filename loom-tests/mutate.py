@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Breaks annals on purpose, one thing at a time, and shows which model notices.
+
+Each mutation replaces one piece of source text, which must be there exactly once, in a copy of the project; then the
+model that guards it is run and must fail. Usage: mutate.py [NAME ...]; without names, all of them. Exit status 1 when a
+mutation survives or its text is gone.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# name, file, text, replacement, test file, model
+MUTATIONS = [
+    ("swap publishes nothing", "log/append.rs",
+     "match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {",
+     "match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::Relaxed, Ordering::Acquire) {",
+     "append", "a_stopped_appender_is_helped"),
+    ("mark publishes nothing", "log/append.rs",
+     "slot.store(done(draft.as_ptr()), Ordering::Release);",
+     "slot.store(done(draft.as_ptr()), Ordering::Relaxed);",
+     "read", "two_streams_and_a_reader"),
+    ("batch mark publishes nothing", "log/append.rs",
+     "slot.store(done(record.as_ptr().as_ptr()), Ordering::Release);",
+     "slot.store(done(record.as_ptr().as_ptr()), Ordering::Relaxed);",
+     "read", "a_batch_and_a_reader"),
+    ("reader acquires nothing", "log/core.rs",
+     "match Seen::of(spot.segment.slot(spot.index).load(Ordering::Acquire)) {",
+     "match Seen::of(spot.segment.slot(spot.index).load(Ordering::Relaxed)) {",
+     "read", "two_streams_and_a_reader"),
+    ("refused without a second look", "log/append.rs",
+     "                if !self.still_empty(&mut spot, guard) {\n                    continue;\n                }\n"
+     "                local.next = spot.index;\n                return Err(Refusal::Conflict { stream: 0,",
+     "                local.next = spot.index;\n                return Err(Refusal::Conflict { stream: 0,",
+     "append", "exact_expectations_on_one_stream"),
+    ("revision read without acquire", "log/index.rs",
+     "while revision < self.end() && self.cell(revision).load(Ordering::Acquire) != 0 {",
+     "while revision < self.end() && false {",
+     "append", "a_stopped_appender_is_helped"),
+    ("expectation decided before the slot", "log/append.rs",
+     "            if !expected.admits(actual) {\n",
+     "            if !expected.admits(actual) && !lost {\n",
+     "append", "exact_expectations_on_one_stream"),
+    ("condition checked once", "log/append.rs",
+     "Err(seen) => {\n                    lost = true;",
+     "Err(seen) => {\n                    terms.condition = None;\n                    lost = true;",
+     "append", "conditions_race"),
+    ("nobody helps", "log/append.rs",
+     "Seen::Open(record) => Self::finish_one(spot, record, guard),",
+     "Seen::Open(_) => spot.index += 1,",
+     "append", "a_stopped_appender_is_helped"),
+    ("help forgets the index", "log/append.rs",
+     "published.entry().index.enter(published.revision(), published.position(), guard);",
+     "let _ = (published.entry(), guard);",
+     "append", "a_stopped_appender_is_helped"),
+    ("help forgets the rest of a batch", "log/append.rs",
+     "None => self.finish_batch(spot, record, guard),",
+     "None => Self::finish_one(spot, record, guard),",
+     "append", "a_stopped_batch_is_helped"),
+    ("half a batch is visible", "log/core.rs",
+     "Seen::Done(_) => spot.index += 1,\n                Seen::More(_) => match Self::after_batch(spot) {\n"
+     "                    Some(after) => spot = after,\n                    None => return spot,\n                },",
+     "Seen::Done(_) | Seen::More(_) => spot.index += 1,",
+     "read", "a_batch_and_a_reader"),
+    ("segment published without release", "log/segment.rs",
+     "match segment.next.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {",
+     "match segment.next.compare_exchange(ptr::null_mut(), made, Ordering::Relaxed, Ordering::Acquire) {",
+     "append", "a_segment_boundary"),
+    ("loser of a segment forgets to free", "log/segment.rs",
+     "                unsafe { Self::free_shell(made) };\n                other",
+     "                unsafe { Self::free_shell(made) };\n                made",
+     "append", "a_segment_boundary"),
+    ("stream published without release", "log/directory.rs",
+     "self.cells[index].compare_exchange(ptr::null_mut(), entry, Ordering::Release, Ordering::Relaxed).is_ok();",
+     "self.cells[index].compare_exchange(ptr::null_mut(), entry, Ordering::Relaxed, Ordering::Relaxed).is_ok();",
+     "append", "one_new_stream_created_twice"),
+    ("the lost insert stays", "log/directory.rs",
+     "Found::Empty(index) if table.put(index, entry.as_ptr()) => return entry,",
+     "Found::Empty(index) => {\n                    table.put(index, entry.as_ptr());\n                    return entry;\n                }",
+     "append", "one_new_stream_created_twice"),
+    ("empty cells are not sealed", "log/directory.rs",
+     "cell.compare_exchange(ptr::null_mut(), moved(), Ordering::AcqRel, Ordering::Acquire)",
+     "Err::<(), _>(cell.load(Ordering::Acquire)).map_err(|e| if e.is_null() { moved() } else { e })",
+     "append", "the_directory_grows"),
+    ("envelope is no holder", "log/envelope.rs",
+     "        record.hold();\n", "",
+     "retain", "truncation_and_a_held_envelope"),
+    ("unlinked is let go at once", "log/retain.rs",
+     "unsafe { guard.defer(move || unlinked.let_go()) };",
+     "unlinked.let_go();",
+     "retain", "truncation_and_a_cursor"),
+    ("a cursor holds nothing", "log/cursor.rs",
+     "            segment.hold();\n", "",
+     "retain", "truncation_and_a_cursor"),
+    ("the tail's segment is unlinked", "log/retain.rs",
+     " || segment.number() >= self.tail(guard).number()", "",
+     "retain", "truncation_and_an_appender"),
+    ("a block leaves before its records", "log/index.rs",
+     "if dead < block.len || next.is_null() {",
+     "if next.is_null() {",
+     "retain", "truncation_and_an_appender"),
+    ("a holder leaves without release", "log/record.rs",
+     "if self.header().holders.fetch_sub(1, Ordering::Release) == 1 {",
+     "if self.header().holders.fetch_sub(1, Ordering::Relaxed) == 1 {",
+     "retain", "truncation_and_a_held_envelope"),
+    ("the hint runs ahead", "log/append.rs",
+     "match self.hint.compare_exchange(hint, index, Ordering::Release, Ordering::Relaxed) {",
+     "match self.hint.compare_exchange(hint, index + 1, Ordering::Release, Ordering::Relaxed) {",
+     "read", "the_end_hint"),
+]
+
+
+def run(tree, target, test, model, rmw):
+    flags = "--cfg loom" + (" --cfg annals_rmw_loads" if rmw else "")
+    import os
+    env = dict(os.environ, RUSTFLAGS=flags, CARGO_TARGET_DIR=str(target))
+    command = ["cargo", "test", "--release", "--quiet", "--test", test, "--", "--exact", model]
+    done = subprocess.run(command, cwd=tree / "loom-tests", env=env, capture_output=True, text=True, timeout=900)
+    built = "error: could not compile" not in done.stderr
+    return built, done.returncode != 0, done.stdout + done.stderr
+
+
+def main():
+    wanted = set(sys.argv[1:])
+    failed = False
+    with tempfile.TemporaryDirectory() as temporary:
+        tree = pathlib.Path(temporary) / "annals"
+        target = ROOT / "target" / "mutants"
+        for part in ["src", "loom-tests"]:
+            shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("target"))
+        shutil.copy(ROOT / "Cargo.toml", tree)
+        print("| broken | noticed by | s |\n| --- | --- | --- |", flush=True)
+        for name, file, text, replacement, test, model in MUTATIONS:
+            if wanted and name not in wanted:
+                continue
+            path = tree / "src" / file
+            source = path.read_text()
+            if source.count(text) != 1:
+                print(f"| {name} | its text occurs {source.count(text)} times in {file} | |", flush=True)
+                failed = True
+                continue
+            path.write_text(source.replace(text, replacement))
+            started = time.monotonic()
+            built, noticed, output = run(tree, target, test, model, rmw=False)
+            path.write_text(source)
+            verdict = f"`{model}`" if built and noticed else ("does not compile" if not built else "NOBODY")
+            failed |= not (built and noticed)
+            print(f"| {name} | {verdict} | {time.monotonic() - started:.0f} |", flush=True)
+            if not built:
+                print(output[-2000:])
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+//! What all models share: how to run one, and how to say what it must have seen.
+#![cfg(loom)]
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use annals::{Log, Message, Name};
+
+/// Runs `model` in every interleaving with at most `bound` preemptions. Each execution notes what it came to; the set of
+/// notes must be exactly `expected`: a checker that skips interleavings, or a model that cannot fail, shows here.
+///
+/// `ANNALS_LOOM_BOUND` adds to the bound; `ANNALS_LOOM_BOUND=all` takes it away.
+pub fn explore<T: Ord + Debug + Clone + Send + 'static>(
+    name: &str,
+    bound: usize,
+    expected: impl IntoIterator<Item = T>,
+    model: impl Fn(Notes<T>) + Send + Sync + 'static,
+) {
+    let mut builder = loom::model::Builder::new();
+    builder.max_branches = 100_000;
+    builder.preemption_bound = match std::env::var("ANNALS_LOOM_BOUND") {
+        Ok(all) if all == "all" => None,
+        Ok(more) => Some(bound + more.parse::<usize>().expect("ANNALS_LOOM_BOUND is a number or `all`")),
+        Err(_) => Some(bound),
+    };
+    let notes = Notes::default();
+    let executions = Arc::new(Mutex::new(0u64));
+    let started = Instant::now();
+    let (seen, count) = (notes.clone(), executions.clone());
+    builder.check(move || {
+        annals::model_checking::empty_quarantine();
+        *count.lock().unwrap() += 1;
+        model(seen.clone());
+    });
+    let seen = notes.0.lock().unwrap().clone();
+    let count = *executions.lock().unwrap();
+    println!("{name}: {count} executions, {:.1} s, saw {seen:?}", started.elapsed().as_secs_f64());
+    assert_eq!(seen, expected.into_iter().collect(), "{name}: what was seen is not what can happen");
+}
+
+/// What the executions of a model came to. Kept outside of loom.
+pub struct Notes<T>(Arc<Mutex<BTreeSet<T>>>);
+
+impl<T> Clone for Notes<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Default for Notes<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T: Ord> Notes<T> {
+    /// This execution came to `note`.
+    pub fn note(&self, note: T) {
+        self.0.lock().unwrap().insert(note);
+    }
+}
+
+/// A log with segments of two slots and no clock.
+pub fn log() -> Log {
+    Log::builder().segment_slots(2).no_clock().build().unwrap()
+}
+
+/// The same, freeing what is unlinked as soon as it may.
+pub fn reclaiming_log() -> Log {
+    let log = log();
+    annals::model_checking::arm_reclamation(&log);
+    log
+}
+
+/// An event.
+pub fn event(name: &'static str) -> Message<'static> {
+    Message::event(Name::from_static(name), "").unwrap()
+}

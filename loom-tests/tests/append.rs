@@ -1,0 +1,231 @@
+//! Appends against appends.
+#![cfg(loom)]
+
+use annals::model_checking::{ENTERED, FILLED, SWAPPED, stop_at};
+use annals::{Batch, Condition, Expected, Log, Message, Query, Stream};
+use annals_loom::{event, explore, log, reclaiming_log};
+use loom::thread;
+
+/// Positions and revisions are dense, and what the log says is what the streams say (L1, L2).
+fn check_whole(log: &Log, streams: &[&Stream]) {
+    let mut next = vec![0; streams.len()];
+    for (at, envelope) in log.read().iter().enumerate() {
+        assert_eq!(envelope.position(), at as u64 + 1);
+        let stream = streams.iter().position(|stream| stream.id() == envelope.stream()).unwrap();
+        assert_eq!(envelope.revision(), next[stream]);
+        next[stream] += 1;
+    }
+    for (stream, next) in streams.iter().zip(next) {
+        assert_eq!(stream.read().iter().count() as u64, next);
+        assert_eq!(stream.revision().map_or(0, |revision| revision.get() + 1), next);
+    }
+}
+
+/// L5: of two appends that expect the same, one wins; a conflict names what is there. Two operations a thread.
+#[test]
+fn exact_expectations_on_one_stream() {
+    explore("exact_expectations_on_one_stream", 2, [(0, 2), (1, 1), (1, 2), (2, 0), (2, 1)], |notes| {
+        let log = log();
+        let stream = log.stream("s").unwrap();
+        let attempts = |stream: Stream| {
+            move || {
+                let mut appender = stream.log().appender();
+                let mut expected = Expected::NoStream;
+                let (mut wins, mut conflicts) = (Vec::new(), Vec::new());
+                for _ in 0..2 {
+                    match appender.append_with(&stream, event("e"), expected) {
+                        Ok(appended) => {
+                            wins.push(appended.revision.get());
+                            expected = Expected::Exactly(appended.revision);
+                        }
+                        Err(rejected) => {
+                            let conflict = rejected.conflict().unwrap().clone();
+                            let actual = conflict.actual().expect("only an existing stream is in the way");
+                            assert!(!conflict.expected().admits(Some(actual)));
+                            conflicts.push(conflict);
+                            expected = Expected::Exactly(actual);
+                        }
+                    }
+                }
+                (wins, conflicts)
+            }
+        };
+        let a = thread::spawn(attempts(stream.clone()));
+        let b = thread::spawn(attempts(stream.clone()));
+        let ((a, lost), (b, lost_too)) = (a.join().unwrap(), b.join().unwrap());
+        for conflict in lost.iter().chain(&lost_too) {
+            let last = conflict.missed().iter().last().map(|envelope| envelope.revision());
+            assert_eq!(last, conflict.actual(), "a conflict hands over what was missed, up to what it names");
+        }
+        let mut all: Vec<_> = a.iter().chain(&b).copied().collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..all.len() as u64).collect::<Vec<_>>(), "each revision is won once");
+        check_whole(&log, &[&stream]);
+        notes.note((a.len(), b.len()));
+    });
+}
+
+/// L1, L2: two threads, two appends each, over a boundary of segments that both want to make.
+#[test]
+fn a_segment_boundary() {
+    explore("a_segment_boundary", 2, [0, 1, 2], |notes| {
+        let log = log();
+        let stream = log.stream("s").unwrap();
+        let twice = |stream: Stream| {
+            move || {
+                let mut appender = stream.log().appender();
+                let first = appender.append(&stream, event("e")).unwrap();
+                let second = appender.append(&stream, event("e")).unwrap();
+                assert!(second.position > first.position && second.revision > first.revision);
+                first.position.get()
+            }
+        };
+        let a = thread::spawn(twice(stream.clone()));
+        let b = thread::spawn(twice(stream.clone()));
+        let first = a.join().unwrap();
+        b.join().unwrap();
+        assert_eq!(log.end(), 4);
+        check_whole(&log, &[&stream]);
+        notes.note(first - 1);
+    });
+}
+
+/// L2: two threads that create the same stream get the same stream.
+#[test]
+fn one_new_stream_created_twice() {
+    explore("one_new_stream_created_twice", 2, [0, 1], |notes| {
+        let log = log();
+        let create = |log: Log| {
+            move || {
+                let stream = log.stream("new").unwrap();
+                log.appender().append(&stream, event("e")).unwrap().revision.get()
+            }
+        };
+        let a = thread::spawn(create(log.clone()));
+        let b = thread::spawn(create(log.clone()));
+        let (a, b) = (a.join().unwrap(), b.join().unwrap());
+        assert_eq!(a + b, 1);
+        assert_eq!(log.stream_count(), 1);
+        check_whole(&log, &[&log.stream("new").unwrap()]);
+        notes.note(a);
+    });
+}
+
+/// L2: the directory grows while streams are added and found; none is lost, none is there twice.
+#[test]
+fn the_directory_grows() {
+    explore("the_directory_grows", 2, [4], |notes| {
+        let log = reclaiming_log();
+        // The first table holds two entries before it grows.
+        let known = log.stream("known").unwrap();
+        let add = |log: Log, ids: [&'static str; 2]| {
+            move || {
+                for id in ids {
+                    let stream = log.stream(id).unwrap();
+                    assert_eq!(stream.id(), id);
+                    assert_eq!(log.stream("known").unwrap().id(), "known");
+                }
+            }
+        };
+        let a = thread::spawn(add(log.clone(), ["x", "y"]));
+        let b = thread::spawn(add(log.clone(), ["y", "z"]));
+        a.join().unwrap();
+        b.join().unwrap();
+        let again = log.stream("y").unwrap();
+        again.append(event("e")).unwrap();
+        assert_eq!(log.read_stream("y").iter().count(), 1);
+        assert_eq!(known.revision(), None);
+        notes.note(log.stream_count());
+    });
+}
+
+/// L5: of two appends under the same condition, one wins.
+#[test]
+fn conditions_race() {
+    explore("conditions_race", 3, [(false, true), (true, false)], |notes| {
+        let log = log();
+        let (one, two) = (log.stream("one").unwrap(), log.stream("two").unwrap());
+        let take = |stream: Stream| {
+            move || {
+                let seat = Message::builder("Taken").tag("seat").build().unwrap();
+                let free = Condition::none(Query::tag("seat").unwrap());
+                stream.log().appender().append_with(&stream, seat, &free).is_ok()
+            }
+        };
+        let a = thread::spawn(take(one.clone()));
+        let b = thread::spawn(take(two.clone()));
+        let outcome = (a.join().unwrap(), b.join().unwrap());
+        assert_eq!(log.end(), 1);
+        check_whole(&log, &[&one, &two]);
+        notes.note(outcome);
+    });
+}
+
+/// L6: a thread that stops after it won its slot stops nobody: the next appender finishes for it.
+#[test]
+fn a_stopped_appender_is_helped() {
+    for place in [SWAPPED, ENTERED] {
+        explore("a_stopped_appender_is_helped", 2, [1, 2], move |notes| {
+            let log = log();
+            let stream = log.stream("s").unwrap();
+            let stopped = {
+                let stream = stream.clone();
+                thread::spawn(move || {
+                    stop_at(place);
+                    let _ = stream.log().appender().append(&stream, event("stopped"));
+                })
+            };
+            let other = {
+                let stream = stream.clone();
+                thread::spawn(move || {
+                    let mut appender = stream.log().appender();
+                    let appended = appender.append(&stream, event("other")).unwrap();
+                    // Who starts to read after an append returned sees it, and everything before.
+                    assert_eq!(stream.log().read().iter().last().unwrap().name(), "other");
+                    assert_eq!(stream.read().iter().count() as u64, appended.revision.get() + 1);
+                    appended.position.get()
+                })
+            };
+            let position = other.join().unwrap();
+            stopped.join().unwrap();
+            // Whichever was second may be left unfinished; one more append finishes it.
+            log.appender().append(&stream, event("last")).unwrap();
+            assert_eq!(log.end(), 3);
+            check_whole(&log, &[&stream]);
+            notes.note(position);
+        });
+    }
+}
+
+/// L4, L6: a batch whose appender stopped, before or after filling a slot, is completed as a whole.
+#[test]
+fn a_stopped_batch_is_helped() {
+    for place in [SWAPPED, FILLED] {
+        explore("a_stopped_batch_is_helped", 2, [1, 4], move |notes| {
+            let log = log();
+            let (one, two) = (log.stream("one").unwrap(), log.stream("two").unwrap());
+            let stopped = {
+                let (one, two) = (one.clone(), two.clone());
+                thread::spawn(move || {
+                    stop_at(place);
+                    let batch = Batch::new().add(&one, event("b")).add(&two, event("b")).add(&one, event("b"));
+                    let _ = one.log().appender().append_batch(batch);
+                })
+            };
+            let other = {
+                let one = one.clone();
+                thread::spawn(move || {
+                    let appended = one.log().appender().append(&one, event("other")).unwrap();
+                    assert_eq!(one.log().read().iter().count() as u64, appended.position.get());
+                    appended.position.get()
+                })
+            };
+            let position = other.join().unwrap();
+            stopped.join().unwrap();
+            log.appender().append(&two, event("last")).unwrap();
+            assert_eq!(log.end(), 5);
+            check_whole(&log, &[&one, &two]);
+            notes.note(position);
+        });
+    }
+}
