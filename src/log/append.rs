@@ -9,6 +9,7 @@ use super::directory::Entry;
 use super::reclaim::Guard;
 use super::record::{Draft, Header, Record};
 use super::segment::{Seen, Segment, done, more};
+use super::spine::Link;
 use crate::model::{Condition, Expected, Revision, Timestamp};
 use crate::sync::{Ordering, probe, stop};
 
@@ -27,6 +28,7 @@ pub(crate) enum Refusal {
 }
 
 /// What an append asks for, ready to be decided.
+#[derive(Clone)]
 pub(crate) struct Terms<'c> {
     pub(crate) condition: Option<&'c Condition>,
     /// Indexes before this one were checked against the condition.
@@ -70,7 +72,7 @@ impl Core {
         let mut lost = false;
         loop {
             self.step(&mut spot, guard)?;
-            self.keep_up(spot.index, local);
+            self.keep_up(spot, local, guard);
             let place = entry.index.place(guard);
             let revision = place.revision();
             let actual = revision.checked_sub(1).map(Revision::new);
@@ -128,7 +130,7 @@ impl Core {
         let mut spot = self.late_spot(local.next, guard);
         'slot: loop {
             self.step(&mut spot, guard)?;
-            self.keep_up(spot.index, local);
+            self.keep_up(spot, local, guard);
             if spot.index + plan.drafts.len() as u64 > LIMIT {
                 return Err(Refusal::Full);
             }
@@ -212,7 +214,7 @@ impl Core {
     }
 
     #[cold]
-    fn next_segment(&self, spot: &mut Spot<'_>, _: &Guard) -> Result<(), Refusal> {
+    fn next_segment(&self, spot: &mut Spot<'_>, guard: &Guard) -> Result<(), Refusal> {
         if spot.index >= LIMIT {
             return Err(Refusal::Full);
         }
@@ -220,25 +222,42 @@ impl Core {
             let here = std::ptr::from_ref(spot.segment).cast_mut();
             // SAFETY: pinned, and found from the tail: reachable. Its slots are all taken, everything before the spot is.
             let next = unsafe { Segment::next_or_make(here, &self.head) };
-            // Release: pairs with the Acquire in `tail`: tells that everything before `next` is finished. A
-            // compare-and-swap, so that a thread that stopped here cannot move the tail back.
-            let _ = self.tail.compare_exchange(here, next, Ordering::Release, Ordering::Relaxed);
             // SAFETY: after a segment that is allocated while pinned.
             spot.segment = unsafe { Segment::at(next) };
         }
+        self.move_tail(spot.segment, guard);
         Ok(())
+    }
+
+    /// Moves the tail forward to `segment`: everything before it is finished, as the caller has seen.
+    fn move_tail(&self, segment: &Segment, guard: &Guard) {
+        loop {
+            let tail = self.tail(guard);
+            if tail.number() >= segment.number() {
+                return;
+            }
+            // Acquire: pairs with the Release in `make_next`. Not null: `segment` comes later.
+            let next = tail.next.load(Ordering::Acquire);
+            // Release: pairs with the Acquire in `tail`. A compare-and-swap, so that a thread that stopped here cannot
+            // move the tail back.
+            let here = std::ptr::from_ref(tail).cast_mut();
+            let _ = self.tail.compare_exchange(here, next, Ordering::Release, Ordering::Relaxed);
+        }
     }
 
     /// Before taking a slot: the end hint may not lag behind it by more than `HINT_LAG`.
     #[inline]
-    fn keep_up(&self, index: u64, local: &mut Local) {
-        if index.saturating_sub(local.hint) >= HINT_LAG {
-            self.move_hint(index, local);
+    fn keep_up(&self, spot: Spot<'_>, local: &mut Local, guard: &Guard) {
+        if spot.index.saturating_sub(local.hint) >= HINT_LAG {
+            self.move_hint(spot, local, guard);
         }
     }
 
+    /// The tail first: who sees the hint finds it at most one segment after the tail.
     #[cold]
-    fn move_hint(&self, index: u64, local: &mut Local) {
+    fn move_hint(&self, spot: Spot<'_>, local: &mut Local, guard: &Guard) {
+        let index = spot.index;
+        self.move_tail(spot.segment, guard);
         // Relaxed: compared, nothing is read because of it.
         let mut hint = self.hint.load(Ordering::Relaxed);
         while index.saturating_sub(hint) >= HINT_LAG {
@@ -334,17 +353,17 @@ impl Core {
         }
     }
 
-    fn scan(&self, condition: &Condition, checked: &mut u64, end: u64, guard: &Guard) -> Result<(), Refusal> {
+    fn scan(&self, condition: &Condition, checked: &mut u64, to: u64, guard: &Guard) -> Result<(), Refusal> {
         let mut index = (*checked).max(self.first());
-        while index < end {
+        while index < to {
             let Some(segment) = self.segment_of(index, guard) else {
                 // Removed meanwhile.
                 index = self.first().max(index + 1);
                 continue;
             };
-            while index < end.min(segment.end_index()) {
+            while index < to.min(segment.end_index()) {
                 if condition.query().matches(&segment.record(index)) {
-                    return Err(Refusal::Match { index, end });
+                    return Err(Refusal::Match { index, end: self.end(guard) });
                 }
                 index += 1;
             }
@@ -353,19 +372,19 @@ impl Core {
         Ok(())
     }
 
-    /// Before an append competes: checks the condition up to about the present, a segment at a time, so that a long check
-    /// does not stay pinned. Returns how far.
+    /// Before an append competes: checks the condition up to the present, a segment at a time, so that a long check does
+    /// not stay pinned. Returns how far.
     pub(crate) fn check_past(&self, condition: Option<&Condition>) -> Result<u64, Refusal> {
         let Some(condition) = condition else { return Ok(0) };
         let mut checked = condition.position().get();
         loop {
             let guard = self.pin();
-            let segment_end = ((checked >> self.config.segment_bits) + 1) << self.config.segment_bits;
             let end = self.end(&guard);
-            if end < segment_end {
+            if checked >= end {
                 return Ok(checked);
             }
-            self.scan(condition, &mut checked, segment_end, &guard)?;
+            let next_segment = ((checked >> self.config.segment_bits) + 1) << self.config.segment_bits;
+            self.scan(condition, &mut checked, end.min(next_segment), &guard)?;
         }
     }
 }

@@ -81,7 +81,7 @@ impl Appender {
         if !self.log.is(stream.log()) {
             return Err(foreign(stream, message.into_owned()));
         }
-        append(&self.log, &mut self.local, stream.entry(), message, options.into())
+        append(&self.log, &mut self.local, || Ok(stream.entry()), message, options.into())
     }
 
     /// Appends a batch. Lock-free; as [`Log::append_batch`].
@@ -122,14 +122,14 @@ pub(crate) fn time_of(time: &Time, given: Option<Timestamp>) -> Result<Timestamp
     }
 }
 
-/// Appends one message to a stream of `log`, whose entry is `entry`.
+/// Appends one message to a stream of `log`, whose entry `resolve` finds: last of all that can be refused before.
 ///
 /// Everything that can fail or call out is done before the slot is competed for: limits, clock, allocation, copying.
 #[inline]
 pub(crate) fn append(
     log: &Log,
     local: &mut Local,
-    entry: NonNull<Entry>,
+    resolve: impl FnOnce() -> Result<NonNull<Entry>, AppendError>,
     mut message: Message<'_>,
     options: AppendOptions<'_>,
 ) -> Result<Appended, Rejected<Message<'static>>> {
@@ -141,9 +141,13 @@ pub(crate) fn append(
         Ok(now) => now,
         Err(error) => return Err(Rejected::new(error, message.into_owned())),
     };
-    let (checked, options) = match core.check_past(options.condition) {
-        Ok(checked) => (checked, options),
-        Err(refusal) => return Err(refused(log, entry, refusal, options, message)),
+    let checked = match core.check_past(options.condition) {
+        Ok(checked) => checked,
+        Err(refusal) => return Err(refused(log, None, refusal, options, message)),
+    };
+    let entry = match resolve() {
+        Ok(entry) => entry,
+        Err(error) => return Err(Rejected::new(error, message.into_owned())),
     };
     message.share_payload(INLINE_MAX);
     let parts = message.parts();
@@ -162,7 +166,7 @@ pub(crate) fn append(
         Err(refusal) => {
             drop(guard);
             local.arena.discard(draft);
-            Err(refused(log, entry, refusal, options, message))
+            Err(refused(log, Some(entry), refusal, options, message))
         }
     }
 }
@@ -170,13 +174,16 @@ pub(crate) fn append(
 #[cold]
 fn refused(
     log: &Log,
-    entry: NonNull<Entry>,
+    entry: Option<NonNull<Entry>>,
     refusal: Refusal,
     options: AppendOptions<'_>,
     message: Message<'_>,
 ) -> Rejected<Message<'static>> {
-    // SAFETY: the entry is one of this log's.
-    let stream = |_| (unsafe { Stream::new(log.clone(), entry) }, options.expected);
+    let stream = |_| {
+        let entry = entry.expect("a stream is in conflict only after it was resolved");
+        // SAFETY: the entry is one of this log's.
+        (unsafe { Stream::new(log.clone(), entry) }, options.expected)
+    };
     Rejected::new(explain(log, refusal, options.condition, stream), message.into_owned())
 }
 

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use smallvec::{SmallVec, smallvec};
 
-use super::append::{BatchPlan, StreamPlan, Terms};
+use super::append::{BatchPlan, Refusal, StreamPlan, Terms};
 use super::appender::{explain, time_of};
 use super::core::{Core, Local};
 use super::directory::Entry;
@@ -183,17 +183,15 @@ pub(crate) fn append(
     mut batch: Batch<'_>,
 ) -> Result<BatchAppended, Rejected<Batch<'static>>> {
     let core = log.core();
-    let Prepared { now, streams, targets } = match prepare(log, &batch) {
+    let Prepared { terms, streams, targets } = match prepare(log, local, &batch) {
         Ok(prepared) => prepared,
         Err(error) => return Err(Rejected::new(error, batch.into_owned())),
     };
+    let (now, checked) = (terms.now, terms.checked);
     let mut plan = BatchPlan { streams, drafts: SmallVec::with_capacity(targets.len()) };
     draft_all(core, local, &mut batch, &targets, &mut plan);
-    let condition = batch.condition.as_deref();
-    let result = core
-        .check_past(condition)
-        .and_then(|checked| core.append_batch(local, &mut plan, Terms { condition, checked, now }, &core.pin()));
-    match result {
+    let terms = Terms { condition: batch.condition.as_deref(), checked, now };
+    match core.append_batch(local, &mut plan, terms, &core.pin()) {
         Ok(first) => {
             let revisions = plan.drafts.iter().map(|(_, draft)| Revision::new(draft.record().revision())).collect();
             let count = plan.drafts.len() as u64;
@@ -203,83 +201,130 @@ pub(crate) fn append(
         }
         Err(refusal) => {
             plan.drafts.iter().rev().for_each(|(_, draft)| local.arena.discard(*draft));
-            let refused = |which: usize| {
-                let stream = &plan.streams[which];
-                // SAFETY: the entry is one of this log's.
-                (unsafe { Stream::new(log.clone(), NonNull::from(stream.entry)) }, stream.expected)
-            };
-            let error = explain(log, refusal, batch.condition.as_deref(), refused);
-            drop(plan);
+            let error = refused(log, refusal, &plan, batch.condition.as_deref());
             Err(Rejected::new(error, batch.into_owned()))
         }
     }
 }
 
-/// What is known of a batch before its records are built.
-struct Prepared<'l> {
-    now: Timestamp,
-    streams: SmallVec<[StreamPlan<'l>; 2]>,
-    /// For each message its stream's place in `streams`.
-    targets: SmallVec<[usize; 8]>,
+fn refused(log: &Log, refusal: Refusal, plan: &BatchPlan<'_>, condition: Option<&Condition>) -> AppendError {
+    explain(log, refusal, condition, |which| {
+        let stream = &plan.streams[which];
+        // SAFETY: the entry is one of this log's.
+        (unsafe { Stream::new(log.clone(), NonNull::from(stream.entry)) }, stream.expected)
+    })
 }
 
-/// Checks everything that does not depend on the log's content, and resolves the streams.
-fn prepare<'l>(log: &'l Log, batch: &Batch<'_>) -> Result<Prepared<'l>, AppendError> {
+/// What is known of a batch before its records are built.
+struct Prepared<'l, 'b> {
+    terms: Terms<'b>,
+    streams: SmallVec<[StreamPlan<'l>; 2]>,
+    /// For each message its stream's place in `streams`.
+    targets: Targets,
+}
+
+/// A stream of the batch, before it is made known to the log.
+struct Wanted<'b> {
+    id: &'b str,
+    entry: Option<NonNull<Entry>>,
+    expected: Expected,
+    count: u64,
+}
+
+/// Checks all that can be checked before anything is made known, then resolves the streams.
+fn prepare<'l, 'b>(log: &'l Log, local: &mut Local, batch: &'b Batch<'_>) -> Result<Prepared<'l, 'b>, AppendError> {
+    let core = log.core();
+    let now = check_words(log, batch)?;
+    let condition = batch.condition.as_deref();
+    let checked = core.check_past(condition).map_err(|refusal| {
+        let nothing = BatchPlan { streams: smallvec![], drafts: smallvec![] };
+        refused(log, refusal, &nothing, condition)
+    })?;
+    let (mut wanted, targets) = find_streams(log, batch)?;
+    let terms = Terms { condition, checked, now };
+    if wanted.iter().any(|stream| stream.entry.is_none()) {
+        make_known(log, local, &mut wanted, &terms)?;
+    }
+    let streams = wanted.iter().filter_map(|stream| stream.plan(log)).collect();
+    Ok(Prepared { terms, streams, targets })
+}
+
+/// What the batch says, without the log: returns its time.
+fn check_words(log: &Log, batch: &Batch<'_>) -> Result<Timestamp, AppendError> {
     let limits = &log.core().config.limits;
     LimitExceeded::check(Limit::BatchLength, batch.messages.len().max(batch.expectations.len()), limits.batch_len)?;
-    for (target, message) in &batch.messages {
+    let targets = batch.expectations.iter().map(|(target, _)| target).chain(batch.messages.iter().map(|(t, _)| t));
+    for target in targets {
         check_name(target.id())?;
-        message.check(limits)?;
-    }
-    // Nothing may be made known of a batch that its own words refuse.
-    let mut expectations: SmallVec<[(&str, Expected); 2]> = smallvec![];
-    for (target, expected) in &batch.expectations {
-        check_name(target.id())?;
-        match expectations.iter().find(|(id, _)| *id == target.id()) {
-            None => expectations.push((target.id(), *expected)),
-            Some((_, other)) if other == expected => {}
-            Some(_) => return Err(AppendError::AmbiguousExpectation { stream: target.id().into() }),
+        LimitExceeded::check(Limit::NameBytes, target.id().len(), limits.name_bytes)?;
+        if target.handle().is_some_and(|stream| !stream.log().is(log)) {
+            return Err(AppendError::ForeignStream { stream: target.id().into() });
         }
     }
-    let now = time_of(&log.core().config.time, batch.time)?;
-    let mut streams = Streams { log, plans: smallvec![] };
+    for (_, message) in &batch.messages {
+        message.check(limits)?;
+    }
+    time_of(&log.core().config.time, batch.time)
+}
+
+/// The streams of a batch, each once, and which of them each message is for.
+fn find_streams<'b>(log: &Log, batch: &'b Batch<'_>) -> Result<(AllWanted<'b>, Targets), AppendError> {
+    let mut wanted: AllWanted<'b> = smallvec![];
     for (target, expected) in &batch.expectations {
-        streams.find_or_add(target, *expected)?;
+        let known = wanted.len();
+        let at = place_of(log, &mut wanted, target);
+        if at == known {
+            wanted[at].expected = *expected;
+        } else if wanted[at].expected != *expected {
+            return Err(AppendError::AmbiguousExpectation { stream: target.id().into() });
+        }
     }
     let mut targets = SmallVec::with_capacity(batch.messages.len());
     for (target, _) in &batch.messages {
-        let at = streams.find_or_add(target, Expected::Any)?;
-        streams.plans[at].count += 1;
+        let at = place_of(log, &mut wanted, target);
+        wanted[at].count += 1;
         targets.push(at);
     }
-    Ok(Prepared { now, streams: streams.plans, targets })
+    Ok((wanted, targets))
 }
 
-struct Streams<'l> {
-    log: &'l Log,
-    plans: SmallVec<[StreamPlan<'l>; 2]>,
+/// The last one first: batches mostly stay with a stream.
+fn place_of<'b>(log: &Log, wanted: &mut AllWanted<'b>, target: &'b Target<'_>) -> usize {
+    if let Some(at) = wanted.iter().rposition(|stream| stream.id == target.id()) {
+        return at;
+    }
+    let entry = target.handle().map(Stream::entry).or_else(|| log.known(target.id()));
+    wanted.push(Wanted { id: target.id(), entry, expected: Expected::Any, count: 0 });
+    wanted.len() - 1
 }
 
-impl<'l> Streams<'l> {
-    /// The place of a stream among the plans. The last one first: batches mostly stay with a stream.
-    fn find_or_add(&mut self, target: &Target<'_>, expected: Expected) -> Result<usize, AppendError> {
-        if let Some(at) = self.plans.iter().rposition(|plan| plan.entry.name() == target.id()) {
-            return Ok(at);
-        }
-        let entry = self.resolve(target, expected)?;
+type AllWanted<'b> = SmallVec<[Wanted<'b>; 2]>;
+type Targets = SmallVec<[usize; 8]>;
+
+impl Wanted<'_> {
+    fn plan<'l>(&self, _: &'l Log) -> Option<StreamPlan<'l>> {
         // SAFETY: the log keeps its entries.
-        let entry: &'l Entry = unsafe { entry.as_ref() };
-        self.plans.push(StreamPlan { entry, expected, count: 0, next: 0 });
-        Ok(self.plans.len() - 1)
+        let entry: &'l Entry = unsafe { self.entry?.as_ref() };
+        Some(StreamPlan { entry, expected: self.expected, count: self.count, next: 0 })
     }
+}
 
-    fn resolve(&self, target: &Target<'_>, expected: Expected) -> Result<NonNull<Entry>, AppendError> {
-        match target.handle() {
-            Some(stream) if stream.log().is(self.log) => Ok(stream.entry()),
-            Some(stream) => Err(AppendError::ForeignStream { stream: stream.id().into() }),
-            None => self.log.entry_for(target.id(), expected),
+/// Makes the unknown streams known, unless that would be in vain: a batch that is refused now leaves nothing behind.
+/// (One that is refused later, because of what others append meanwhile, leaves the streams known, and unwritten.)
+fn make_known(log: &Log, local: &mut Local, wanted: &mut [Wanted<'_>], terms: &Terms<'_>) -> Result<(), AppendError> {
+    let core = log.core();
+    let unknown = wanted.iter().filter(|stream| stream.entry.is_none()).count();
+    core.directory.check_room(unknown as u64)?;
+    let known = wanted.iter().filter_map(|stream| stream.plan(log)).collect();
+    let mut only_decide = BatchPlan { streams: known, drafts: smallvec![] };
+    let decided = core.append_batch(local, &mut only_decide, terms.clone(), &core.pin());
+    decided.map_err(|refusal| refused(log, refusal, &only_decide, terms.condition))?;
+    for stream in wanted {
+        if stream.entry.is_none() {
+            stream.entry = Some(log.entry_for(stream.id, stream.expected)?);
         }
     }
+    Ok(())
 }
 
 /// Builds the records, linked in order.

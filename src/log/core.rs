@@ -44,7 +44,7 @@ pub(crate) struct Core {
     /// A late segment: everything before it is finished.
     pub(crate) tail: CachePadded<AtomicPtr<Segment>>,
     /// A late index: everything before it is finished, and no batch lies across it. No slot is taken more than
-    /// `HINT_LAG` and one batch after it.
+    /// `HINT_LAG` and one batch after it. It lies in the tail's segment, or before, or is the first index after it.
     pub(crate) hint: CachePadded<AtomicU64>,
     pool: Box<[CachePadded<AtomicPtr<Local>>]>,
 }

@@ -30,6 +30,10 @@ pub(crate) struct Range {
 impl Range {
     pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
 
+    fn within(self, start: u64, end: u64) -> Self {
+        Self { start: self.start.max(start), end: self.end.min(end) }
+    }
+
     pub(crate) fn last(self, count: u64) -> Self {
         Self { start: self.start.max(self.end.saturating_sub(count)), end: self.end }
     }
@@ -61,7 +65,7 @@ pub struct Cursor {
 
 #[allow(clippy::large_enum_variant, reason = "one a cursor, and a box would be an allocation a read")]
 enum Walk {
-    Log { range: Range, backwards: bool },
+    Log(LogWalk),
     Stream(StreamWalk),
 }
 
@@ -75,7 +79,7 @@ impl Cursor {
         query: Option<Query>,
     ) -> Self {
         let walk = match stream {
-            None => Walk::Log { range, backwards },
+            None => Walk::Log(LogWalk { rest: range, run: Range::EMPTY, backwards }),
             Some(entry) => Walk::Stream(StreamWalk { entry, range, backwards, near: [0; NEAR], at: 0, len: 0 }),
         };
         Self { walk, left: count, query, lent: None, held: Held { log, segment: None } }
@@ -90,8 +94,8 @@ impl Cursor {
         }
         loop {
             let index = match &mut self.walk {
-                Walk::Log { range, backwards } => self.held.next_index(range, *backwards)?,
-                Walk::Stream(stream) => stream.next_index(&self.held.log)?,
+                Walk::Log(log) => log.next_index(&mut self.held)?,
+                Walk::Stream(stream) => stream.next_index(&mut self.held)?,
             };
             let Some(record) = self.held.record(index) else { continue };
             if self.query.as_ref().is_none_or(|query| query.matches(&record)) {
@@ -107,18 +111,8 @@ impl Cursor {
 
 impl fmt::Debug for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let range = match &self.walk {
-            Walk::Log { range, .. } => range,
-            Walk::Stream(stream) => &stream.range,
-        };
-        f.debug_struct("Cursor").field("left", range).finish_non_exhaustive()
+        f.debug_struct("Cursor").field("left", &self.left).field("query", &self.query).finish_non_exhaustive()
     }
-}
-
-/// A segment that cannot be freed.
-struct Held {
-    log: Log,
-    segment: Option<NonNull<Segment>>,
 }
 
 // SAFETY: a segment is shared by atomics alone; entries live as long as the log.
@@ -126,40 +120,33 @@ unsafe impl Send for Cursor {}
 // SAFETY: nothing in a cursor changes through a shared reference.
 unsafe impl Sync for Cursor {}
 
-impl Held {
-    #[inline]
-    fn next_index(&self, range: &mut Range, backwards: bool) -> Option<u64> {
-        let first = self.log.core().first();
-        range.start = range.start.max(first);
-        if range.start >= range.end {
-            return None;
-        }
-        if backwards {
-            range.end -= 1;
-            return Some(range.end);
-        }
-        range.start += 1;
-        Some(range.start - 1)
-    }
+/// A segment that cannot be freed.
+struct Held {
+    log: Log,
+    segment: Option<NonNull<Segment>>,
+}
 
-    /// The record at an index of the view; none when it was removed.
+impl Held {
+    /// The record at an index of the view that lies in the held segment; none when it was removed.
     #[inline]
-    fn record(&mut self, index: u64) -> Option<Record<'_>> {
-        let held = match self.segment {
-            // SAFETY: held.
-            Some(segment) if unsafe { segment.as_ref() }.holds(index) => segment,
-            _ => self.change(index)?,
-        };
+    fn record(&self, index: u64) -> Option<Record<'_>> {
+        let segment = self.segment?;
         if index < self.log.core().first() {
             return None;
         }
         // SAFETY: held until the cursor moves on; finished, because it lies in the view.
-        Some(unsafe { held.as_ref() }.record(index))
+        Some(unsafe { segment.as_ref() }.record(index))
     }
 
-    /// Takes hold of the segment of `index`.
+    #[inline]
+    fn holds(&self, index: u64) -> bool {
+        // SAFETY: held.
+        self.segment.is_some_and(|segment| unsafe { segment.as_ref() }.holds(index))
+    }
+
+    /// Takes hold of the segment of `index`; false when it has been removed.
     #[cold]
-    fn change(&mut self, index: u64) -> Option<NonNull<Segment>> {
+    fn change(&mut self, index: u64) -> bool {
         let log = self.log.clone();
         let guard = log.core().pin();
         let found = Self::find(log.core(), self.segment, index, &guard);
@@ -168,7 +155,7 @@ impl Held {
         }
         self.let_go();
         self.segment = found.map(NonNull::from);
-        self.segment
+        found.is_some()
     }
 
     fn find<'g>(core: &'g Core, held: Option<NonNull<Segment>>, index: u64, guard: &'g Guard) -> Option<&'g Segment> {
@@ -202,6 +189,54 @@ impl Drop for Held {
     }
 }
 
+struct LogWalk {
+    /// Indexes still to come, those of the run not included.
+    rest: Range,
+    /// Those of them that lie in the held segment.
+    run: Range,
+    backwards: bool,
+}
+
+impl LogWalk {
+    /// The next index, which lies in the held segment.
+    #[inline]
+    fn next_index(&mut self, held: &mut Held) -> Option<u64> {
+        if self.run.start >= self.run.end {
+            self.next_run(held)?;
+        }
+        if self.backwards {
+            self.run.end -= 1;
+            return Some(self.run.end);
+        }
+        self.run.start += 1;
+        Some(self.run.start - 1)
+    }
+
+    #[cold]
+    fn next_run(&mut self, held: &mut Held) -> Option<()> {
+        loop {
+            self.rest.start = self.rest.start.max(held.log.core().first());
+            if self.rest.start >= self.rest.end {
+                return None;
+            }
+            let index = if self.backwards { self.rest.end - 1 } else { self.rest.start };
+            if !held.change(index) {
+                // Removed since we looked at the floor: look again.
+                continue;
+            }
+            let slots = held.log.core().config.segment_bits;
+            let first = (index >> slots) << slots;
+            self.run = self.rest.within(first, first + (1 << slots));
+            if self.backwards {
+                self.rest.end = self.run.start;
+            } else {
+                self.rest.start = self.run.end;
+            }
+            return Some(());
+        }
+    }
+}
+
 /// How many positions are copied from a stream's index at a time.
 const NEAR: usize = 32;
 
@@ -217,14 +252,19 @@ struct StreamWalk {
 }
 
 impl StreamWalk {
+    /// The next index, which lies in the held segment unless it was removed.
     #[inline]
-    fn next_index(&mut self, log: &Log) -> Option<u64> {
+    fn next_index(&mut self, held: &mut Held) -> Option<u64> {
         if self.at == self.len {
-            self.refill(log)?;
+            self.refill(&held.log)?;
         }
         self.at += 1;
         let place = if self.backwards { self.len - self.at } else { self.at - 1 };
-        Some(self.near[place] - 1)
+        let index = self.near[place] - 1;
+        if !held.holds(index) {
+            held.change(index);
+        }
+        Some(index)
     }
 
     #[cold]

@@ -251,6 +251,12 @@ impl Directory {
         Ok(there)
     }
 
+    /// Whether `more` streams still fit, as of now.
+    pub(crate) fn check_room(&self, more: u64) -> Result<(), LimitExceeded> {
+        let wanted = self.len().saturating_add(more);
+        if wanted > self.max { Err(LimitExceeded::streams(wanted, self.max)) } else { Ok(()) }
+    }
+
     fn reserve(&self) -> Result<(), LimitExceeded> {
         // Relaxed: a count of its own; a place taken for an entry that another thread adds first is given back.
         let before = self.count.fetch_add(1, Ordering::Relaxed);

@@ -106,10 +106,8 @@ impl Log {
         options: impl Into<AppendOptions<'c>>,
     ) -> Result<Appended, Rejected<Message<'static>>> {
         let options = options.into();
-        match self.entry_for(stream, options.expected) {
-            Ok(entry) => self.0.with_local(|local| appender::append(self, local, entry, message, options)),
-            Err(error) => Err(Rejected::new(error, message.into_owned())),
-        }
+        let resolve = || self.entry_for(stream, options.expected);
+        self.0.with_local(|local| appender::append(self, local, resolve, message, options))
     }
 
     /// The entry of a stream to append to. A stream that must exist, and does not, is not made known by asking.
@@ -315,7 +313,7 @@ impl Stream {
         options: impl Into<AppendOptions<'c>>,
     ) -> Result<Appended, Rejected<Message<'static>>> {
         let options = options.into();
-        self.log.core().with_local(|local| appender::append(&self.log, local, self.entry, message, options))
+        self.log.core().with_local(|local| appender::append(&self.log, local, || Ok(self.entry), message, options))
     }
 
     /// Reads the stream, as of now.

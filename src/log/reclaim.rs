@@ -44,7 +44,6 @@ mod imp {
 #[cfg(loom)]
 mod imp {
     use std::collections::BTreeSet;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
     use std::sync::{Arc, Mutex};
 
     use crate::sync::{AtomicU64, Ordering};
@@ -61,7 +60,6 @@ mod imp {
 
     #[derive(Default)]
     struct Shared {
-        armed: AtomicBool,
         deferred: AtomicU64,
         unpinned: AtomicU64,
         state: Mutex<State>,
@@ -69,6 +67,7 @@ mod imp {
 
     #[derive(Default)]
     struct State {
+        armed: bool,
         next: u64,
         pinned: BTreeSet<u64>,
         jobs: Vec<(BTreeSet<u64>, Job)>,
@@ -85,11 +84,11 @@ mod imp {
         }
 
         pub(crate) fn arm(&self) {
-            self.0.armed.store(true, Relaxed);
+            self.0.state.lock().unwrap().armed = true;
         }
 
         pub(crate) fn pin(&self) -> Guard {
-            if !self.0.armed.load(Relaxed) {
+            if !self.0.state.lock().unwrap().armed {
                 return Guard { domain: self.clone(), id: u64::MAX };
             }
             // Acquire, as a read-modify-write so that it reads the last value: pairs with the Release in `defer`. Who
@@ -122,7 +121,7 @@ mod imp {
     impl Drop for Guard {
         fn drop(&mut self) {
             let shared = &self.domain.0;
-            if !shared.armed.load(Relaxed) {
+            if !shared.state.lock().unwrap().armed {
                 return;
             }
             // Release: pairs with the Acquire below, in whichever guard's drop does the work.

@@ -160,11 +160,13 @@ impl Segment {
     #[inline]
     pub(crate) fn record(&self, index: u64) -> Record<'_> {
         // Relaxed: the caller's Acquire of the mark on this slot or a later one has published the record.
-        match Seen::of(self.slot(index).load(Ordering::Relaxed)) {
-            // SAFETY: a linked or held segment keeps its records.
-            Seen::Done(record) | Seen::More(record) => unsafe { Record::new(record) },
-            Seen::Empty | Seen::Open(_) => unreachable!("a finished slot stays finished"),
-        }
+        let value = self.slot(index).load(Ordering::Relaxed);
+        debug_assert!(matches!(Seen::of(value), Seen::Done(_) | Seen::More(_)), "a finished slot stays finished");
+        let Some(record) = NonNull::new(value.map_addr(|at| at & !TAGS)) else {
+            unreachable!("finished, so not empty")
+        };
+        // SAFETY: a linked or held segment keeps its records.
+        unsafe { Record::new(record) }
     }
 
     /// Time and sum of bytes as of `index`: those of the record before.
