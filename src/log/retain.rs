@@ -81,6 +81,8 @@ impl Core {
                 let unlinked = Unlinked { segment: first, garbage: self.garbage.clone() };
                 // SAFETY: whoever could find the segment is pinned now, or holds it.
                 unsafe { guard.defer(move || unlinked.let_go()) };
+                // A segment is too large to wait for company in the thread's bag.
+                guard.flush();
             }
         }
     }
