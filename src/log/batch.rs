@@ -60,6 +60,14 @@ impl Target<'_> {
         }
     }
 
+    /// Its entry in `log`, when it is known there. A handle of another log stands for its id.
+    pub(crate) fn entry(&self, log: &Log) -> Option<NonNull<Entry>> {
+        match self.handle() {
+            Some(stream) if stream.log().is(log) => Some(stream.entry()),
+            _ => log.known(self.id()),
+        }
+    }
+
     fn into_owned(self) -> Target<'static> {
         Target(match self.0 {
             Inner::Id(id) => Inner::Id(Cow::Owned(id.into_owned())),
@@ -77,15 +85,9 @@ impl Target<'_> {
     }
 }
 
-impl<'m> From<&'m str> for Target<'m> {
-    fn from(id: &'m str) -> Self {
-        Self(Inner::Id(Cow::Borrowed(id)))
-    }
-}
-
-impl<'m> From<&'m String> for Target<'m> {
-    fn from(id: &'m String) -> Self {
-        Self(Inner::Id(Cow::Borrowed(id)))
+impl<'m, T: AsRef<str> + ?Sized> From<&'m T> for Target<'m> {
+    fn from(id: &'m T) -> Self {
+        Self(Inner::Id(Cow::Borrowed(id.as_ref())))
     }
 }
 
@@ -293,7 +295,7 @@ fn place_of<'b>(log: &Log, wanted: &mut AllWanted<'b>, target: &'b Target<'_>) -
     if let Some(at) = wanted.iter().rposition(|stream| stream.id == target.id()) {
         return at;
     }
-    let entry = target.handle().map(Stream::entry).or_else(|| log.known(target.id()));
+    let entry = target.entry(log);
     wanted.push(Wanted { id: target.id(), entry, expected: Expected::Any, count: 0 });
     wanted.len() - 1
 }

@@ -97,8 +97,8 @@ impl Envelope {
         self.0.time()
     }
 
-    /// The message's own timestamp.
-    pub fn message_time(&self) -> Option<Timestamp> {
+    /// The message's own timestamp: when it happened, as its author says.
+    pub fn own_time(&self) -> Option<Timestamp> {
         self.0.attributes().time()
     }
 

@@ -104,8 +104,8 @@ impl Conflict {
     /// As of the decision, less what retention has removed since.
     pub fn missed(&self) -> Read<OneStream> {
         let read = match &self.0.stream {
-            Name::Known(stream) => self.0.view.read_known(stream),
-            Name::Unknown(stream) => self.0.view.read_stream(stream),
+            Name::Known(stream) => self.0.view.read_stream(stream),
+            Name::Unknown(stream) => self.0.view.read_stream(&**stream),
         };
         read.from_revision(self.0.expected.first_unseen())
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ptr::NonNull;
 
 use super::appender::{self, Appended, Appender};
-use super::batch::{Batch, BatchAppended};
+use super::batch::{Batch, BatchAppended, Target};
 use super::builder::Builder;
 use super::core::Core;
 use super::directory::Entry;
@@ -13,7 +13,7 @@ use super::error::{AppendError, Conflict, NotThereYet, Rejected};
 use super::options::AppendOptions;
 use super::read::{OneStream, Read, WholeLog};
 use super::view::View;
-use crate::model::{Expected, InvalidName, Limit, LimitExceeded, Message, Position, Revision, check_name};
+use crate::model::{Expected, InvalidName, Limit, LimitExceeded, Limits, Message, Position, Revision, check_name};
 use crate::sync::Arc;
 
 /// An append-only log of envelopes, in order, in streams. Cloning it makes another handle to the same log.
@@ -77,6 +77,11 @@ impl Log {
 
     pub(crate) fn known(&self, id: &str) -> Option<NonNull<Entry>> {
         self.0.directory.get(id, &self.0.pin())
+    }
+
+    /// What the log accepts.
+    pub fn limits(&self) -> &Limits {
+        &self.0.config.limits
     }
 
     /// How many streams the log knows, handles to streams never written included.
@@ -170,8 +175,8 @@ impl Log {
         self.view().read()
     }
 
-    /// Reads a stream, as of now. A stream that has never been written reads as empty.
-    pub fn read_stream(&self, stream: &str) -> Read<OneStream> {
+    /// Reads a stream, by id or by handle, as of now. A stream that has never been written reads as empty.
+    pub fn read_stream<'s>(&self, stream: impl Into<Target<'s>>) -> Read<OneStream> {
         self.view().read_stream(stream)
     }
 
@@ -318,7 +323,7 @@ impl Stream {
 
     /// Reads the stream, as of now.
     pub fn read(&self) -> Read<OneStream> {
-        self.log.view().read_known(self)
+        self.log.view().read_stream(self)
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::batch::Target;
 use super::envelope::Envelope;
 use super::error::NotThereYet;
-use super::handle::{Log, Stream};
+use super::handle::Log;
 use super::read::{OneStream, Read, WholeLog};
 use super::segment::Seen;
 use crate::model::Position;
@@ -61,13 +62,9 @@ impl View {
         Read::log(self)
     }
 
-    /// Reads a stream. One that was never written reads as empty.
-    pub fn read_stream(&self, stream: &str) -> Read<OneStream> {
-        Read::stream(self, self.log.known(stream))
-    }
-
-    pub(crate) fn read_known(&self, stream: &Stream) -> Read<OneStream> {
-        Read::stream(self, Some(stream.entry()))
+    /// Reads a stream, by id or by handle. One that was never written reads as empty.
+    pub fn read_stream<'s>(&self, stream: impl Into<Target<'s>>) -> Read<OneStream> {
+        Read::stream(self, stream.into().entry(&self.log))
     }
 
     /// The envelope at a position; none when it is after the end or has been removed.

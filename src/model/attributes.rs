@@ -223,7 +223,7 @@ mod tests {
             let has = |bit: u32| bits & (1 << bit) != 0;
             let mut message = Message::builder("M");
             if has(0) {
-                message = message.time(Timestamp::from_nanos(-7));
+                message = message.own_time(Timestamp::from_nanos(-7));
             }
             if has(1) {
                 message = message.request_id("r");
@@ -246,7 +246,7 @@ mod tests {
             assert_eq!(read.id(0), has(1).then_some("r"));
             assert_eq!(read.id(1), has(2).then_some("corr"));
             assert_eq!(read.id(2), has(3).then_some("cause"));
-            let tags: &[&str] = if has(4) { &["t:1", "t:2"] } else { &[] };
+            let tags: &[&str] = if has(4) { &["t:1", "t:2", "t:1"] } else { &[] };
             assert_eq!(read.tags().collect::<Vec<_>>(), tags);
             assert_eq!(read.tags().has("t:2"), has(4));
             assert!(!read.tags().has("t:"));

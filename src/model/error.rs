@@ -77,7 +77,6 @@ pub struct InvalidMessage {
     /// Which part of the message.
     pub part: Part,
     /// What is wrong with it.
-    #[source]
     pub reason: InvalidName,
 }
 

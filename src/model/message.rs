@@ -126,8 +126,8 @@ impl<'a> Message<'a> {
         self.payload.as_slice()
     }
 
-    /// Its own timestamp, kept beside the log's.
-    pub fn time(&self) -> Option<Timestamp> {
+    /// Its own timestamp: kept as it is, beside the time at which the log records it.
+    pub fn own_time(&self) -> Option<Timestamp> {
         self.extra.as_ref()?.time
     }
 
@@ -217,7 +217,7 @@ impl<'a> MessageBuilder<'a> {
     }
 
     /// The message's own timestamp: when it happened, whenever it is recorded.
-    pub fn time(mut self, time: Timestamp) -> Self {
+    pub fn own_time(mut self, time: Timestamp) -> Self {
         self.extra.time = Some(time);
         self
     }
@@ -237,11 +237,9 @@ impl<'a> MessageBuilder<'a> {
         self.id(2, Part::CausationId, id.into())
     }
 
-    /// Adds a tag, for queries and conditions. A tag that is there already is kept once.
+    /// Adds a tag, for queries and conditions.
     pub fn tag(mut self, tag: impl Into<Cow<'a, str>>) -> Self {
-        if let Some(tag) = self.checked(Part::Tag, tag.into())
-            && !self.extra.tags.contains(&tag)
-        {
+        if let Some(tag) = self.checked(Part::Tag, tag.into()) {
             self.extra.tags.push(tag);
         }
         self

@@ -1,0 +1,304 @@
+//! Memory, counted by the allocator: appends allocate by the chunk and not by the record, reads allocate nothing per
+//! record, and what is removed or dropped comes back (L17).
+//!
+//! A test binary of its own, because its allocator counts for the whole process. The tests take turns.
+#![allow(clippy::pedantic, reason = "tests are read, not called")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use annals::bytes::Bytes;
+use annals::{Envelope, Log, Message, Name, Query, Retention};
+
+struct Counting;
+
+/// Bytes allocated and not freed, by any thread: epochs free on whichever thread notices.
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+thread_local! {
+    /// Allocations of this thread.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count(bytes: i64, allocations: u64) {
+    LIVE.fetch_add(bytes, Ordering::Relaxed);
+    ALLOCATIONS.set(ALLOCATIONS.get() + allocations);
+}
+
+fn size(bytes: usize) -> i64 {
+    i64::try_from(bytes).expect("less than 2^63 bytes")
+}
+
+// SAFETY: passes everything on to the system's allocator. Counting allocates nothing: the thread-local is constant and
+// has no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(size(layout.size()), 1);
+        // SAFETY: by the caller's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(size(layout.size()), 1);
+        // SAFETY: by the caller's contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(size(new_size) - size(layout.size()), 1);
+        // SAFETY: by the caller's contract.
+        unsafe { System.realloc(at, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(-size(layout.size()), 0);
+        // SAFETY: by the caller's contract.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// One test at a time: what is alive is counted for all of them.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    settle();
+    turn
+}
+
+/// Frees what waits for the end of an epoch, and fills this thread's own store of garbage for the first time.
+fn settle() {
+    let log = Log::new();
+    log.append("settle", Message::event("Settled", "").unwrap()).unwrap();
+    for _ in 0..4 {
+        log.maintain();
+    }
+    drop(log);
+    Log::new().maintain();
+}
+
+fn live() -> i64 {
+    LIVE.load(Ordering::Relaxed)
+}
+
+fn allocations_of(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+const NAME: Name<'static> = Name::from_static("Deposited");
+const MEASURED: u32 = 100_000;
+
+/// Allocations of each of many appends, after as many that are not counted.
+fn per_append(mut append: impl FnMut(u32)) -> f64 {
+    (0..MEASURED / 2).for_each(&mut append);
+    let allocations = allocations_of(|| (0..MEASURED).for_each(&mut append));
+    f64::from(u32::try_from(allocations).unwrap()) / f64::from(MEASURED)
+}
+
+/// Through an appender, a stream handle, and the log by name; over ten streams.
+fn ways_to_append<'p>(payload: impl Fn() -> annals::Payload<'p>) -> [(&'static str, f64); 3] {
+    let names: Vec<_> = (0..10).map(|n| format!("stream-{n}")).collect();
+    let message = || Message::event(NAME, payload()).unwrap();
+    let which = |n: u32| n as usize % names.len();
+
+    let log = Log::new();
+    let streams: Vec<_> = names.iter().map(|name| log.stream(name).unwrap()).collect();
+    let mut appender = log.appender();
+    let by_appender = per_append(|n| _ = appender.append(&streams[which(n)], message()).unwrap());
+    drop((appender, streams, log));
+
+    let log = Log::new();
+    let streams: Vec<_> = names.iter().map(|name| log.stream(name).unwrap()).collect();
+    let by_stream = per_append(|n| _ = streams[which(n)].append(message()).unwrap());
+    drop((streams, log));
+
+    let log = Log::new();
+    let by_name = per_append(|n| _ = log.append(&names[which(n)], message()).unwrap());
+    [("appender", by_appender), ("stream", by_stream), ("log by name", by_name)]
+}
+
+/// Nothing is allocated for a single record: only segments, blocks of indexes, and chunks.
+#[test]
+fn appends_allocate_by_the_chunk() {
+    let _turn = turn();
+    let shared = Bytes::from(vec![7; 5000]);
+    for (way, each) in ways_to_append(|| (&[7; 64]).into()) {
+        println!("inline payload, {way}: {each} allocations an append");
+        assert!(each < 0.02, "{way}: {each}");
+    }
+    for (way, each) in ways_to_append(|| shared.clone().into()) {
+        println!("shared payload, {way}: {each} allocations an append");
+        assert!(each < 0.02, "{way}: {each}");
+    }
+}
+
+/// A borrowed payload that is too long for a record is copied to a place of its own, once.
+#[test]
+fn a_long_borrowed_payload_is_one_allocation() {
+    let _turn = turn();
+    for (way, each) in ways_to_append(|| (&[7; 1025]).into()) {
+        println!("borrowed payload of 1025 bytes, {way}: {each} allocations an append");
+        assert!((1.0..1.02).contains(&each), "{way}: {each}");
+    }
+    for (way, each) in ways_to_append(|| (&[7; 1024]).into()) {
+        assert!(each < 0.02, "{way}: {each} for 1024 bytes");
+    }
+}
+
+/// A log of many envelopes in ten streams.
+fn filled(count: u32) -> Log {
+    let log = Log::builder().no_clock().build().unwrap();
+    fill(&log, count);
+    log
+}
+
+fn fill(log: &Log, count: u32) {
+    let streams: Vec<_> = (0..10).map(|n| log.stream(&format!("stream-{n}")).unwrap()).collect();
+    let mut appender = log.appender();
+    for n in 0..count {
+        appender.append(&streams[n as usize % 10], Message::event(NAME, &[7; 64]).unwrap()).unwrap();
+    }
+}
+
+/// Whatever is read, lent or handed over, in whichever direction: no allocation for a record.
+#[test]
+fn reads_allocate_nothing_for_a_record() {
+    let _turn = turn();
+    let log = filled(MEASURED);
+    let all = MEASURED as usize;
+    let lent = |what: &str, expected: usize, mut cursor: annals::Cursor| {
+        let mut seen = 0;
+        let allocations = allocations_of(|| {
+            while let Some(envelope) = cursor.next() {
+                seen += envelope.payload().len() / 64;
+            }
+        });
+        assert_eq!(seen, expected, "{what}");
+        assert!(allocations < 8, "{what} by cursor: {allocations} allocations");
+        allocations
+    };
+    let handed = |what: &str, expected: usize, envelopes: &mut dyn Iterator<Item = Envelope>| {
+        let mut seen = 0;
+        let allocations = allocations_of(|| seen = envelopes.count());
+        assert_eq!(seen, expected, "{what}");
+        assert!(allocations < 8, "{what} by iterator: {allocations} allocations");
+        allocations
+    };
+    let query = || Query::name("Deposited").unwrap();
+    let category = || Query::category("stream").unwrap();
+    let mut total = 0;
+    // Beginning to read counts as well.
+    total += allocations_of(|| {
+        lent("log", all, log.read().cursor());
+        handed("log", all, &mut log.read().iter());
+        lent("backwards", all, log.read().backwards().cursor());
+        handed("backwards", all, &mut log.read().backwards().iter());
+        lent("stream", all / 10, log.read_stream("stream-3").cursor());
+        handed("stream", all / 10, &mut log.read_stream("stream-3").iter());
+        lent("stream backwards", all / 10, log.read_stream("stream-3").backwards().cursor());
+        handed("stream backwards", all / 10, &mut log.read_stream("stream-3").backwards().iter());
+    });
+    println!("eight full reads of {MEASURED} records: {total} allocations");
+    assert!(total < 16, "{total} allocations for eight reads");
+    lent("query", all, log.read().matching(query()).cursor());
+    handed("query", all, &mut log.read().matching(category()).iter());
+    lent("last of query", all / 2, log.read().matching(query()).last(u64::from(MEASURED) / 2).cursor());
+    handed("stream query", all / 10, &mut log.read_stream("stream-3").matching(query()).iter());
+}
+
+/// What a record costs, everything counted: with a payload of 64 bytes, without a clock.
+#[test]
+fn a_small_record_costs_at_most_140_bytes() {
+    let _turn = turn();
+    let before = live();
+    let log = Log::builder().no_clock().build().unwrap();
+    let stream = log.stream("account-1").unwrap();
+    let mut appender = log.appender();
+    let records = 500_000;
+    for _ in 0..records {
+        appender.append(&stream, Message::event(NAME, &[7; 64]).unwrap()).unwrap();
+    }
+    let each = (live() - before) as f64 / f64::from(records);
+    println!("{each:.1} bytes a record with a payload of 64 bytes and no clock");
+    assert!(each <= 140.0, "{each} bytes a record");
+}
+
+/// L17: truncating gives memory back while the log stays; dropping the log and what is held gives back all of it.
+#[test]
+fn memory_comes_back() {
+    let _turn = turn();
+    let before = live();
+    let log = filled(500_000);
+    let full = live() - before;
+    log.truncate_before(log.end().next());
+    log.maintain();
+    let left = live() - before;
+    println!("{full} bytes full, {left} after truncation");
+    assert_eq!(log.unreturned_segments(), 0);
+    assert!(left * 100 < full * 15, "{left} of {full} bytes are left");
+    fill(&log, 1000);
+    let held: Vec<_> = log.read().last(10).iter().collect();
+    drop(log);
+    settle();
+    assert!(live() - before > 1000, "envelopes that are held keep their memory");
+    assert_eq!(held[9].payload(), [7; 64]);
+    drop(held);
+    settle();
+    let left = live() - before;
+    println!("{left} bytes after the log and all envelopes were dropped");
+    assert!(left < 8 << 10, "{left} bytes are lost");
+}
+
+/// Logs that come and go leave nothing behind, however they were used.
+#[test]
+fn logs_that_come_and_go_leave_nothing() {
+    let _turn = turn();
+    let round = |number: u32| {
+        let log = Log::builder().segment_slots(64).build().unwrap();
+        fill(&log, 2000);
+        for stream in 0..500 {
+            log.append(&format!("s-{stream}"), Message::event("Long", &[1; 2000]).unwrap()).unwrap();
+        }
+        log.truncate_before(u64::from(number % 3) * 900);
+        let mut cursor = log.read().cursor();
+        let held = cursor.next().cloned();
+        log.truncate_before(1800);
+        drop((log, cursor, held));
+    };
+    (0..20).for_each(round);
+    settle();
+    let before = live();
+    (0..100).for_each(round);
+    settle();
+    let grown = live() - before;
+    println!("{grown} bytes more after 100 logs");
+    assert!(grown < 8 << 10, "{grown} bytes more after 100 logs");
+}
+
+/// L17: a log that keeps so many records needs so much memory, however long it runs.
+#[test]
+fn retention_bounds_memory() {
+    let _turn = turn();
+    let before = live();
+    let mut retention = Retention::default();
+    retention.records = Some(10_000);
+    let log = Log::builder().no_clock().retention(retention).build().unwrap();
+    let mut most = 0;
+    let mut rounds = Vec::new();
+    for _ in 0..100 {
+        fill(&log, 10_000);
+        most = most.max(live() - before);
+        rounds.push(most);
+    }
+    assert_eq!(log.read().iter().count(), 10_000);
+    println!("at most {most} bytes while 1,000,000 records went through a log of 10,000");
+    // Records and slots, and as many chunks as can be open or have a record alive in them: 2 MiB each.
+    assert!(most < 10_000 * 140 + (6 << 20), "{most} bytes");
+    assert!(rounds[99] <= rounds[29] + (2 << 20), "memory grows: {} to {} bytes", rounds[29], rounds[99]);
+}
