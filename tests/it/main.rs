@@ -1,0 +1,12 @@
+//! The tests of the whole log, through its public face.
+#![allow(clippy::pedantic, reason = "tests are read, not called")]
+
+mod bad_input;
+mod corpus;
+mod house;
+mod lockstep;
+mod model;
+mod program;
+mod properties;
+mod retention;
+mod stress;
