@@ -125,8 +125,8 @@ impl Core {
         local: &mut Local,
         plan: &mut BatchPlan<'_>,
         mut terms: Terms<'_>,
-        guard: &Guard,
     ) -> Result<u64, Refusal> {
+        let guard = &local.participant.pin();
         let mut spot = self.late_spot(local.next, guard);
         'slot: loop {
             self.step(&mut spot, guard)?;
@@ -353,6 +353,7 @@ impl Core {
         }
     }
 
+    #[inline(never)]
     fn scan(&self, condition: &Condition, checked: &mut u64, to: u64, guard: &Guard) -> Result<(), Refusal> {
         let mut index = (*checked).max(self.first());
         while index < to {
@@ -374,8 +375,16 @@ impl Core {
 
     /// Before an append competes: checks the condition up to the present, a segment at a time, so that a long check does
     /// not stay pinned. Returns how far.
+    #[inline]
     pub(crate) fn check_past(&self, condition: Option<&Condition>) -> Result<u64, Refusal> {
-        let Some(condition) = condition else { return Ok(0) };
+        match condition {
+            None => Ok(0),
+            Some(condition) => self.scan_past(condition),
+        }
+    }
+
+    #[inline(never)]
+    fn scan_past(&self, condition: &Condition) -> Result<u64, Refusal> {
         let mut checked = condition.position().get();
         loop {
             let guard = self.pin();

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use super::append::{Refusal, Terms};
 use super::batch::{self, Batch, BatchAppended};
 use super::clock::Time;
-use super::core::Local;
+use super::core::{Core, Local};
 use super::directory::Entry;
 use super::error::{AppendError, ConditionFailed, Conflict, Rejected};
 use super::handle::{Log, Stream};
@@ -64,7 +64,24 @@ impl Appender {
     /// [`Rejected`] with the message, when it is larger than the log allows or the stream is another log's.
     #[inline]
     pub fn append(&mut self, stream: &Stream, message: Message<'_>) -> Result<Appended, Rejected<Message<'static>>> {
-        self.append_with(stream, message, AppendOptions::new())
+        self.append_on(stream, message, Expected::Any, None, None)
+    }
+
+    /// Terms one by one: as one value they would be moved about, and read back before the processor has them.
+    #[inline]
+    fn append_on(
+        &mut self,
+        stream: &Stream,
+        message: Message<'_>,
+        expected: Expected,
+        condition: Option<&Condition>,
+        time: Option<Timestamp>,
+    ) -> Result<Appended, Rejected<Message<'static>>> {
+        if !self.log.is(stream.log()) {
+            return Err(foreign(stream, message.into_owned()));
+        }
+        let options = AppendOptions { expected, condition, time };
+        append(&self.log, &mut self.local, || Ok(stream.entry()), message, options)
     }
 
     /// Appends a message to a stream of the same log on terms. Lock-free; as [`Log::append_with`].
@@ -78,10 +95,8 @@ impl Appender {
         message: Message<'_>,
         options: impl Into<AppendOptions<'c>>,
     ) -> Result<Appended, Rejected<Message<'static>>> {
-        if !self.log.is(stream.log()) {
-            return Err(foreign(stream, message.into_owned()));
-        }
-        append(&self.log, &mut self.local, || Ok(stream.entry()), message, options.into())
+        let AppendOptions { expected, condition, time } = options.into();
+        self.append_on(stream, message, expected, condition, time)
     }
 
     /// Appends a batch. Lock-free; as [`Log::append_batch`].
@@ -133,58 +148,65 @@ pub(crate) fn append(
     mut message: Message<'_>,
     options: AppendOptions<'_>,
 ) -> Result<Appended, Rejected<Message<'static>>> {
-    let core = log.core();
-    if let Err(limit) = message.check(&core.config.limits) {
-        return Err(Rejected::new(limit, message.into_owned()));
+    // The message stays where it is until its fate is known: moving it about costs more than the swap.
+    match record(log.core(), local, resolve, &mut message, &options) {
+        Ok(appended) => Ok(appended),
+        Err(stop) => Err(rejected(log, stop, &options, message)),
     }
-    let now = match time_of(&core.config.time, options.time) {
-        Ok(now) => now,
-        Err(error) => return Err(Rejected::new(error, message.into_owned())),
-    };
-    let checked = match core.check_past(options.condition) {
-        Ok(checked) => checked,
-        Err(refusal) => return Err(refused(log, None, refusal, options, message)),
-    };
-    let entry = match resolve() {
-        Ok(entry) => entry,
-        Err(error) => return Err(Rejected::new(error, message.into_owned())),
-    };
+}
+
+/// Why a message was not recorded.
+enum Stop {
+    Error(AppendError),
+    Refused(Option<NonNull<Entry>>, Refusal),
+}
+
+/// Records a message. When this returns `Ok`, its payload is the record's.
+#[inline]
+fn record(
+    core: &Core,
+    local: &mut Local,
+    resolve: impl FnOnce() -> Result<NonNull<Entry>, AppendError>,
+    message: &mut Message<'_>,
+    options: &AppendOptions<'_>,
+) -> Result<Appended, Stop> {
+    message.check(&core.config.limits).map_err(|limit| Stop::Error(limit.into()))?;
+    let now = time_of(&core.config.time, options.time).map_err(Stop::Error)?;
+    let checked = core.check_past(options.condition).map_err(|refusal| Stop::Refused(None, refusal))?;
+    let entry = resolve().map_err(Stop::Error)?;
     message.share_payload(INLINE_MAX);
     let parts = message.parts();
     let draft = local.arena.draft(Plan::new(&parts, core.config.shape, false), &parts, entry);
     // SAFETY: the caller's handle keeps the log, and the log its entries.
     let stream = unsafe { entry.as_ref() };
-    let guard = core.pin();
     let terms = Terms { condition: options.condition, checked, now };
-    match core.append_one(local, stream, options.expected, draft, terms, &guard) {
+    let guard = local.participant.pin();
+    let result = core.append_one(local, stream, options.expected, draft, terms, &guard);
+    drop(guard);
+    match result {
         Ok((index, revision)) => {
-            drop(guard);
             message.recorded();
             core.after_append(1, index + 1, now);
             Ok(Appended { position: Position::new(index + 1), revision: Revision::new(revision) })
         }
         Err(refusal) => {
-            drop(guard);
             local.arena.discard(draft);
-            Err(refused(log, Some(entry), refusal, options, message))
+            Err(Stop::Refused(Some(entry), refusal))
         }
     }
 }
 
 #[cold]
-fn refused(
-    log: &Log,
-    entry: Option<NonNull<Entry>>,
-    refusal: Refusal,
-    options: AppendOptions<'_>,
-    message: Message<'_>,
-) -> Rejected<Message<'static>> {
-    let stream = |_| {
-        let entry = entry.expect("a stream is in conflict only after it was resolved");
-        // SAFETY: the entry is one of this log's.
-        (unsafe { Stream::new(log.clone(), entry) }, options.expected)
+fn rejected(log: &Log, stop: Stop, options: &AppendOptions<'_>, message: Message<'_>) -> Rejected<Message<'static>> {
+    let error = match stop {
+        Stop::Error(error) => error,
+        Stop::Refused(entry, refusal) => explain(log, refusal, options.condition, |_| {
+            let entry = entry.expect("a stream is in conflict only after it was resolved");
+            // SAFETY: the entry is one of this log's.
+            (unsafe { Stream::new(log.clone(), entry) }, options.expected)
+        }),
     };
-    Rejected::new(explain(log, refusal, options.condition, stream), message.into_owned())
+    Rejected::new(error, message.into_owned())
 }
 
 /// Turns a refusal into an error that can hand over what was missed.

@@ -118,6 +118,8 @@ struct Open {
     class: u8,
     /// Offset of the next record.
     at: usize,
+    /// Bytes from there to the end of the class.
+    room: usize,
     made: u32,
 }
 
@@ -129,15 +131,16 @@ impl Arena {
     /// Makes a private record. Allocates when the open chunk is full.
     #[inline]
     pub(crate) fn draft(&mut self, plan: Plan, parts: &Parts<'_, '_>, stream: NonNull<Entry>) -> Draft {
-        let room = |open: &Open| CLASS_BYTES[usize::from(open.class)].saturating_sub(open.at) >= plan.size;
         let open = match &mut self.open {
-            Some(open) if room(open) => open,
+            Some(open) if open.room >= plan.size => open,
             _ => self.refill(plan.size),
         };
         // SAFETY: offset and size lie in the open chunk, whose memory from `at` on is unused. A slice payload was bounded
         // by whoever planned; the directory held by the chunk keeps the entry.
         let draft = unsafe { Draft::write(open.chunk.cast::<u8>().byte_add(open.at), plan, open.class, parts, stream) };
         open.at += plan.size;
+        // A record too large for its class leaves none.
+        open.room = open.room.saturating_sub(plan.size);
         open.made += 1;
         draft
     }
@@ -149,6 +152,7 @@ impl Arena {
         let offset = address.wrapping_sub(open.chunk.addr().get());
         if offset < open.at {
             open.at = offset;
+            open.room = CLASS_BYTES[usize::from(open.class)].saturating_sub(offset);
             open.made -= 1;
             return;
         }
@@ -163,7 +167,7 @@ impl Arena {
         let (class, bytes) = self.next_class(size);
         let chunk = Chunk::open(class, bytes, self.directory.clone());
         // A record too large for its class lies alone at the start of a chunk of its own size.
-        self.open.insert(Open { chunk, class, at: HEAD, made: 0 })
+        self.open.insert(Open { chunk, class, at: HEAD, room: CLASS_BYTES[usize::from(class)] - HEAD, made: 0 })
     }
 
     fn next_class(&mut self, size: usize) -> (u8, usize) {

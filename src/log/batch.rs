@@ -193,11 +193,11 @@ pub(crate) fn append(
     let mut plan = BatchPlan { streams, drafts: SmallVec::with_capacity(targets.len()) };
     draft_all(core, local, &mut batch, &targets, &mut plan);
     let terms = Terms { condition: batch.condition.as_deref(), checked, now };
-    match core.append_batch(local, &mut plan, terms, &core.pin()) {
+    match core.append_batch(local, &mut plan, terms) {
         Ok(first) => {
             let revisions = plan.drafts.iter().map(|(_, draft)| Revision::new(draft.record().revision())).collect();
             let count = plan.drafts.len() as u64;
-            batch.messages.into_iter().for_each(|(_, message)| message.recorded());
+            batch.messages.iter_mut().for_each(|(_, message)| message.recorded());
             core.after_append(count, first + count, now);
             Ok(BatchAppended { first: Position::new(first + 1), last: Position::new(first + count), revisions })
         }
@@ -319,7 +319,7 @@ fn make_known(log: &Log, local: &mut Local, wanted: &mut [Wanted<'_>], terms: &T
     core.directory.check_room(unknown as u64)?;
     let known = wanted.iter().filter_map(|stream| stream.plan(log)).collect();
     let mut only_decide = BatchPlan { streams: known, drafts: smallvec![] };
-    let decided = core.append_batch(local, &mut only_decide, terms.clone(), &core.pin());
+    let decided = core.append_batch(local, &mut only_decide, terms.clone());
     decided.map_err(|refusal| refused(log, refusal, &only_decide, terms.condition))?;
     for stream in wanted {
         if stream.entry.is_none() {

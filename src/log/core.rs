@@ -8,7 +8,7 @@ use super::arena::Arena;
 use super::clock::Time;
 use super::directory::Directory;
 use super::garbage::Garbage;
-use super::reclaim::{Domain, Guard};
+use super::reclaim::{Domain, Guard, Participant};
 use super::record::Shape;
 use super::retain::Retention;
 use super::segment::{Seen, Segment};
@@ -57,6 +57,7 @@ unsafe impl Sync for Core {}
 
 /// What one appender keeps between two appends.
 pub(crate) struct Local {
+    pub(crate) participant: Participant,
     pub(crate) arena: Arena,
     /// Where the log ended when this appender last looked; everything before is finished.
     pub(crate) next: u64,
@@ -95,7 +96,13 @@ impl Core {
     }
 
     pub(crate) fn local(&self) -> Local {
-        Local { arena: Arena::new(self.directory.clone()), next: 0, hint: 0, backoff: Backoff::new() }
+        Local {
+            participant: self.domain.participant(),
+            arena: Arena::new(self.directory.clone()),
+            next: 0,
+            hint: 0,
+            backoff: Backoff::new(),
+        }
     }
 
     /// Runs `work` with a local state from the pool, or a new one when it is in use.

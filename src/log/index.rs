@@ -169,25 +169,38 @@ impl<'b> BlockRef<'b> {
     /// The cell of `revision`, which lies in this block.
     #[inline]
     fn cell(self, revision: u64) -> &'b AtomicU64 {
-        let index = revision.wrapping_sub(self.first);
-        assert!(index < self.len.into(), "the revision lies in this block");
+        self.cell_at(self.place_of(revision))
+    }
+
+    /// Which cell of the block is that of `revision`, which lies in it.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "a block has at most 1,024 cells; `cell_at` checks")]
+    fn place_of(self, revision: u64) -> u32 {
+        debug_assert!(revision >= self.first && revision < self.end(), "the revision lies in this block");
+        (revision - self.first) as u32
+    }
+
+    #[inline]
+    fn cell_at(self, place: u32) -> &'b AtomicU64 {
+        assert!(place < self.len, "the cell lies in this block");
         // SAFETY: checked against the number of cells that follow.
         unsafe {
             let cells = self.0.byte_add(std::mem::offset_of!(Block, cells)).cast::<AtomicU64>();
-            &*cells.add(as_index(index))
+            &*cells.add(place as usize)
         }
     }
 
     #[inline]
     fn enter(self, revision: u64, position: u64) {
+        let place = self.place_of(revision);
         // Release, both: pairs with the Acquire in `first_empty`. (Readers of the log need neither: the mark on the slot
         // that follows publishes the cell to them.)
-        self.cell(revision).store(position, Ordering::Release);
-        let used = u32::try_from(revision + 1 - self.first).expect("at most 1,024 cells");
+        self.cell_at(place).store(position, Ordering::Release);
         // A hint (rule 3): a late store makes it too low, never too high.
-        self.used.store(used, Ordering::Release);
+        self.used.store(place + 1, Ordering::Release);
     }
 
+    #[inline]
     fn end(self) -> u64 {
         self.first + u64::from(self.len)
     }
@@ -197,11 +210,14 @@ impl<'b> BlockRef<'b> {
     fn first_empty(self) -> Option<u64> {
         // Acquire, here and below: pairs with the Release stores in `enter`. Who sees the trace of a record here also
         // sees its slot taken, and so never mistakes a revision that is not decided for one that is (conflicts).
-        let mut revision = self.first + u64::from(self.used.load(Ordering::Acquire));
-        while revision < self.end() && self.cell(revision).load(Ordering::Acquire) != 0 {
-            revision += 1;
+        let (mut at, len) = (self.used.load(Ordering::Acquire), self.len);
+        while at < len {
+            if self.cell_at(at).load(Ordering::Acquire) == 0 {
+                return Some(self.first + u64::from(at));
+            }
+            at += 1;
         }
-        (revision < self.end()).then_some(revision)
+        None
     }
 
     /// The next block, made when there is none. `head` says which links still exist.

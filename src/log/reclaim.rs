@@ -12,7 +12,23 @@ mod imp {
 
     pub(crate) struct Guard(crossbeam_epoch::Guard);
 
+    /// A place of one's own among those who pin: without it, each pin looks up the thread's. It may go from thread to
+    /// thread like any value (crossbeam's handle is tied to its user, not to a thread), but never be used by two at once.
+    pub(crate) struct Participant(crossbeam_epoch::LocalHandle);
+
+    impl Participant {
+        #[inline]
+        pub(crate) fn pin(&self) -> Guard {
+            Guard(self.0.pin())
+        }
+    }
+
     impl Domain {
+        #[allow(clippy::unused_self, reason = "under loom a log has a domain of its own")]
+        pub(crate) fn participant(&self) -> Participant {
+            Participant(crossbeam_epoch::default_collector().register())
+        }
+
         pub(crate) fn new() -> Self {
             Self
         }
@@ -78,9 +94,22 @@ mod imp {
         id: u64,
     }
 
+    /// See the real one.
+    pub(crate) struct Participant(Domain);
+
+    impl Participant {
+        pub(crate) fn pin(&self) -> Guard {
+            self.0.pin()
+        }
+    }
+
     impl Domain {
         pub(crate) fn new() -> Self {
             Self::default()
+        }
+
+        pub(crate) fn participant(&self) -> Participant {
+            Participant(self.clone())
         }
 
         pub(crate) fn arm(&self) {
@@ -157,7 +186,7 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{Domain, Guard};
+pub(crate) use imp::{Domain, Guard, Participant};
 
 /// Gives memory back. Under loom it is kept until the next execution, so that a use after this shows at a canary instead
 /// of crashing the checker.

@@ -76,13 +76,12 @@ impl Shape {
     }
 }
 
-/// Where the parts of a record are; computed from its header alone.
+/// Where the optional fields of a record are; computed from its flags alone. The text follows, see `text_offset`.
 struct Offsets {
     time: usize,
     sum: usize,
     next: usize,
     bytes: usize,
-    text: usize,
 }
 
 impl Offsets {
@@ -93,9 +92,33 @@ impl Offsets {
         let sum = time + word(TIME);
         let next = sum + word(SUM);
         let bytes = next + word(NEXT);
-        let text = bytes + if flags & BYTES != 0 { size_of::<Bytes>() } else { 0 };
-        Self { time, sum, next, bytes, text }
+        Self { time, sum, next, bytes }
     }
+}
+
+/// Offset of the text for each combination of flags: asked at every append and at every payload read.
+const TEXT: [u8; 64] = {
+    let mut table = [0; 64];
+    let mut flags = 0;
+    while flags < 64 {
+        let words = (flags & TIME as usize != 0) as usize
+            + (flags & SUM as usize != 0) as usize
+            + (flags & NEXT as usize != 0) as usize;
+        let bytes = if flags & BYTES as usize != 0 { size_of::<Bytes>() } else { 0 };
+        let offset = size_of::<Header>() + words * WORD + bytes;
+        assert!(offset <= u8::MAX as usize);
+        #[allow(clippy::cast_possible_truncation, reason = "just checked")]
+        {
+            table[flags] = offset as u8;
+        }
+        flags += 1;
+    }
+    table
+};
+
+#[inline]
+fn text_offset(flags: u8) -> usize {
+    TEXT[usize::from(flags & 63)].into()
 }
 
 /// How large a record will be, and what is in it.
@@ -123,7 +146,7 @@ impl Plan {
             | flag(inline.is_none(), BYTES)
             | flag(parts.extra.is_some(), ATTRIBUTES);
         let tail = parts.name.len() + inline.unwrap_or(0) + if parts.extra.is_some() { 4 + attributes } else { 0 };
-        let size = (Offsets::of(flags).text + tail).next_multiple_of(ALIGN);
+        let size = (text_offset(flags) + tail).next_multiple_of(ALIGN);
         let attributes = u32::try_from(attributes).unwrap_or_else(|_| unreachable!("metadata is limited to 16 MiB"));
         Self { flags, attributes, size }
     }
@@ -149,7 +172,6 @@ impl Draft {
         parts: &Parts<'_, '_>,
         stream: NonNull<Entry>,
     ) -> Self {
-        let offsets = Offsets::of(plan.flags);
         let inline: &[u8] = match parts.payload {
             Payload::Slice(slice) => slice,
             Payload::Bytes(_) => &[],
@@ -171,17 +193,21 @@ impl Draft {
                 canary: Canary::new(),
             });
             if plan.flags & NEXT != 0 {
-                at.byte_add(offsets.next).cast::<Option<NonNull<Header>>>().write(None);
+                at.byte_add(Offsets::of(plan.flags).next).cast::<Option<NonNull<Header>>>().write(None);
             }
             if let Payload::Bytes(bytes) = parts.payload {
                 // A second copy of the handle, not a clone: on publication the message forgets its own, until then the
                 // record's is never used.
-                at.byte_add(offsets.bytes).cast::<Bytes>().copy_from_nonoverlapping(NonNull::from(bytes), 1);
+                at.byte_add(text_offset(plan.flags) - size_of::<Bytes>())
+                    .cast::<Bytes>()
+                    .copy_from_nonoverlapping(NonNull::from(bytes), 1);
             }
-            let text = at.byte_add(offsets.text);
-            text.copy_from_nonoverlapping(start(parts.name.as_bytes()), parts.name.len());
+            let text = at.byte_add(text_offset(plan.flags));
+            copy_short(parts.name.as_bytes(), text);
             let payload = text.byte_add(parts.name.len());
-            payload.copy_from_nonoverlapping(start(inline), inline.len());
+            if !inline.is_empty() {
+                payload.copy_from_nonoverlapping(start(inline), inline.len());
+            }
             if let Some(extra) = parts.extra {
                 let length = payload.byte_add(inline.len());
                 length.cast::<u32>().write_unaligned(plan.attributes);
@@ -242,6 +268,34 @@ impl Draft {
     /// The draft as a record, for its appender.
     pub(crate) fn record<'d>(self) -> Record<'d> {
         Record(self.0, PhantomData)
+    }
+}
+
+/// Copies a short text without a call: as two words that overlap.
+///
+/// # Safety
+/// `to` has `from.len()` writable bytes, apart from `from`.
+#[inline]
+unsafe fn copy_short(from: &[u8], to: NonNull<u8>) {
+    let len = from.len();
+    let from = start(from);
+    // SAFETY: both words lie within the `len` bytes of either side.
+    unsafe {
+        match len {
+            8..=16 => {
+                let head = from.cast::<u64>().read_unaligned();
+                let tail = from.byte_add(len - 8).cast::<u64>().read_unaligned();
+                to.cast::<u64>().write_unaligned(head);
+                to.byte_add(len - 8).cast::<u64>().write_unaligned(tail);
+            }
+            17..=32 => {
+                let head = from.cast::<u128>().read_unaligned();
+                let tail = from.byte_add(len - 16).cast::<u128>().read_unaligned();
+                to.cast::<u128>().write_unaligned(head);
+                to.byte_add(len - 16).cast::<u128>().write_unaligned(tail);
+            }
+            _ => to.copy_from_nonoverlapping(from, len),
+        }
     }
 }
 
@@ -327,10 +381,8 @@ impl<'r> Record<'r> {
         let header = self.header();
         let outside = if header.flags & BYTES != 0 { self.payload().len() } else { 0 };
         let attributes = if header.flags & ATTRIBUTES != 0 { 4 + self.attribute_len() } else { 0 };
-        let size = Offsets::of(header.flags).text
-            + usize::from(header.name_len)
-            + usize::from(header.payload_len)
-            + attributes;
+        let size =
+            text_offset(header.flags) + usize::from(header.name_len) + usize::from(header.payload_len) + attributes;
         (size.next_multiple_of(ALIGN) + outside) as u64
     }
 
@@ -340,7 +392,7 @@ impl<'r> Record<'r> {
         if let Some(bytes) = self.bytes() {
             return bytes;
         }
-        let at = Offsets::of(header.flags).text + usize::from(header.name_len);
+        let at = text_offset(header.flags) + usize::from(header.name_len);
         // SAFETY: written by `Draft::write`, immutable since.
         unsafe { std::slice::from_raw_parts(self.0.cast::<u8>().byte_add(at).as_ptr(), header.payload_len.into()) }
     }
@@ -365,7 +417,7 @@ impl<'r> Record<'r> {
 
     fn attribute_block(self) -> NonNull<u8> {
         let header = self.header();
-        let at = Offsets::of(header.flags).text + usize::from(header.name_len) + usize::from(header.payload_len);
+        let at = text_offset(header.flags) + usize::from(header.name_len) + usize::from(header.payload_len);
         // SAFETY: within the record when it has attributes, at its very end otherwise.
         unsafe { self.0.cast::<u8>().byte_add(at) }
     }
@@ -453,7 +505,7 @@ impl<'r> Record<'r> {
         let header = self.header();
         // SAFETY: written by `Draft::write` from a `str`, immutable since.
         unsafe {
-            let at = self.0.cast::<u8>().byte_add(Offsets::of(header.flags).text);
+            let at = self.0.cast::<u8>().byte_add(text_offset(header.flags));
             std::str::from_utf8_unchecked(std::slice::from_raw_parts(at.as_ptr(), header.name_len.into()))
         }
     }

@@ -18,6 +18,7 @@ use super::time::Timestamp;
 const HAS_TIME: u8 = 1;
 
 /// The bytes [`encode`] will write.
+#[inline(never)]
 pub(crate) fn encoded_len(extra: &Extra<'_>) -> usize {
     let tags: usize = extra.tags.iter().map(|tag| 1 + tag.len()).sum();
     let time = if extra.time.is_some() { 8 } else { 0 };

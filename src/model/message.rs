@@ -152,14 +152,14 @@ impl<'a> Message<'a> {
         if let Payload::Slice(slice) = self.payload
             && slice.len() > inline_max
         {
-            self.payload = Payload::Bytes(bytes::Bytes::copy_from_slice(slice));
+            self.payload = Payload::Bytes(copy_of(slice));
         }
     }
 
-    /// The message was recorded: its shared payload is the record's now.
+    /// The message was recorded: its payload is the record's now, and no longer its own.
     #[inline]
-    pub(crate) fn recorded(self) {
-        std::mem::forget(self.payload);
+    pub(crate) fn recorded(&mut self) {
+        std::mem::forget(std::mem::replace(&mut self.payload, Payload::Slice(&[])));
     }
 
     #[inline]
@@ -179,6 +179,12 @@ impl<'a> Message<'a> {
             }
         }
     }
+}
+
+/// Out of the way of the small payloads.
+#[inline(never)]
+fn copy_of(slice: &[u8]) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(slice)
 }
 
 impl Extra<'_> {
