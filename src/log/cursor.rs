@@ -98,7 +98,7 @@ impl Cursor {
                 Walk::Stream(stream) => stream.next_index(&mut self.held)?,
             };
             let Some(record) = self.held.record(index) else { continue };
-            if self.query.as_ref().is_none_or(|query| query.matches(&record)) {
+            if self.query.as_ref().is_none_or(|query| selects(query, record)) {
                 self.left -= 1;
                 // SAFETY: the held segment keeps the record; it is let go of only by a later call or by the drop of the
                 // cursor, which end the loan.
@@ -107,6 +107,12 @@ impl Cursor {
             }
         }
     }
+}
+
+/// Apart, so that reads without a query do not pay for its registers.
+#[inline(never)]
+fn selects(query: &Query, record: Record<'_>) -> bool {
+    query.matches(&record)
 }
 
 impl fmt::Debug for Cursor {

@@ -313,13 +313,13 @@ impl Chunk<'_> {
             to: Some(self.byte()).filter(|_| has(3)),
             from_revision: Some(self.byte()).filter(|_| has(4)),
             to_revision: Some(self.byte()).filter(|_| has(5)),
-            since: Some(self.signed()).filter(|_| has(6) && has(12)),
-            until: Some(self.signed()).filter(|_| has(7) && has(12)),
+            since: Some(self.signed()).filter(|_| has(6)),
+            until: Some(self.signed()).filter(|_| has(7)),
             first: Some(self.byte()).filter(|_| has(8)),
             last: Some(self.byte()).filter(|_| has(9)),
             backwards: has(10),
             criteria: Some(self.criteria()).filter(|_| has(11)),
-            view: Some(self.byte()).filter(|_| has(13)),
+            view: Some(self.byte()).filter(|_| has(12)),
         }
     }
 }
