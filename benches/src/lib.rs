@@ -7,4 +7,5 @@ pub mod groups;
 pub mod load;
 pub mod measure;
 pub mod memory;
+pub mod report;
 pub mod rivals;

@@ -122,14 +122,14 @@ impl Group {
     }
 }
 
-/// A rested round for each contender: `rounds[r][c]`.
+/// What each contender took in each round: `rounds[r][c]`.
 pub struct Paired {
     ops: u64,
     rounds: Vec<Vec<Sample>>,
 }
 
-/// Rounds that are run and thrown away: they warm memory, caches and branch predictors.
-const PRE_ROUNDS: usize = 2;
+/// Rounds that are run and thrown away. After two, a group that ran alone still met fresh memory: three times the time.
+const PRE_ROUNDS: usize = 8;
 
 impl Paired {
     /// A B C, A B C, …
@@ -172,7 +172,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 pub fn with_criterion(criterion: &mut criterion::Criterion, groups: &[MakeGroup]) {
     for make in groups {
         let mut group = make();
-        let mut bench = criterion.benchmark_group(group.title.replace('/', "of"));
+        let mut bench = criterion.benchmark_group(group.title);
         bench.throughput(criterion::Throughput::Elements(1));
         for at in 0..group.contenders.len() {
             let name = group.contenders[at].name;
