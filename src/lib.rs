@@ -37,6 +37,11 @@ mod sync;
 
 pub use bytes;
 
+/// The README's code is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// What models need besides the public interface.
 #[cfg(loom)]
 #[doc(hidden)]

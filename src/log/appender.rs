@@ -221,7 +221,7 @@ pub(crate) fn explain(
         Refusal::Full => AppendError::Full,
         Refusal::Conflict { stream: which, actual, end } => {
             let (stream, expected) = stream(which);
-            Conflict::new(stream, expected, actual, View::new(log.clone(), Position::new(end))).into()
+            Conflict::new(stream, expected, actual, Position::new(end)).into()
         }
         Refusal::Match { index, end } => {
             let condition = condition.expect("only a condition is matched").clone();

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::handle::Stream;
+use super::handle::{Log, Stream};
 use super::read::{OneStream, Read, WholeLog};
 use super::view::View;
 use crate::model::{Condition, Expected, InvalidName, LimitExceeded, Position, Revision};
@@ -57,31 +57,33 @@ struct ConflictFacts {
     stream: Name,
     expected: Expected,
     actual: Option<Revision>,
-    view: View,
+    end: Position,
 }
 
-/// A stream by handle; or by name, when there is none.
+/// A stream by handle; or by name, when there is none. With the log: one count of a log is enough, threads that compete
+/// for a stream share it.
 #[derive(Clone)]
 enum Name {
     Known(Stream),
-    Unknown(Box<str>),
+    Unknown(Log, Box<str>),
 }
 
 impl Conflict {
-    pub(crate) fn new(stream: Stream, expected: Expected, actual: Option<Revision>, view: View) -> Self {
-        Self(Box::new(ConflictFacts { stream: Name::Known(stream), expected, actual, view }))
+    pub(crate) fn new(stream: Stream, expected: Expected, actual: Option<Revision>, end: Position) -> Self {
+        Self(Box::new(ConflictFacts { stream: Name::Known(stream), expected, actual, end }))
     }
 
     /// The stream does not exist, and should.
-    pub(crate) fn absent(stream: &str, expected: Expected, view: View) -> Self {
-        Self(Box::new(ConflictFacts { stream: Name::Unknown(stream.into()), expected, actual: None, view }))
+    pub(crate) fn absent(stream: &str, expected: Expected, view: &View) -> Self {
+        let name = Name::Unknown(view.log().clone(), stream.into());
+        Self(Box::new(ConflictFacts { stream: name, expected, actual: None, end: view.end() }))
     }
 
     /// Which stream.
     pub fn stream(&self) -> &str {
         match &self.0.stream {
             Name::Known(stream) => stream.id(),
-            Name::Unknown(stream) => stream,
+            Name::Unknown(_, stream) => stream,
         }
     }
 
@@ -97,15 +99,16 @@ impl Conflict {
 
     /// The end of the log when the append was decided.
     pub fn end(&self) -> Position {
-        self.0.view.end()
+        self.0.end
     }
 
     /// The envelopes of the stream that the caller had not seen: those after [`Expected::Exactly`]'s revision, or all.
     /// As of the decision, less what retention has removed since.
     pub fn missed(&self) -> Read<OneStream> {
+        let view = |log: &Log| View::new(log.clone(), self.0.end);
         let read = match &self.0.stream {
-            Name::Known(stream) => self.0.view.read_stream(stream),
-            Name::Unknown(stream) => self.0.view.read_stream(&**stream),
+            Name::Known(stream) => view(stream.log()).read_stream(stream),
+            Name::Unknown(log, stream) => view(log).read_stream(&**stream),
         };
         read.from_revision(self.0.expected.first_unseen())
     }

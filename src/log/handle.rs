@@ -124,7 +124,7 @@ impl Log {
             }
             // The view first: a stream that is not known then has no envelope in it.
             let view = self.view();
-            return self.known(stream).ok_or_else(|| Conflict::absent(stream, expected, view).into());
+            return self.known(stream).ok_or_else(|| Conflict::absent(stream, expected, &view).into());
         }
         self.resolve(stream).map_err(AppendError::from)
     }
