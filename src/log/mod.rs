@@ -63,6 +63,8 @@ mod record;
 mod retain;
 mod segment;
 mod spine;
+#[cfg(test)]
+mod tests;
 mod view;
 
 #[cfg(loom)]

@@ -4,6 +4,7 @@
 mod bad_input;
 mod corpus;
 mod house;
+mod isolation;
 mod lockstep;
 mod model;
 mod program;
