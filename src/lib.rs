@@ -52,10 +52,10 @@ pub mod model_checking {
 
 pub use log::{
     AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
-    Conflict, Cursor, Envelope, Envelopes, Log, NotThereYet, OneStream, Read, Rejected, Retention, Stream, StreamError,
-    Target, View, WholeLog,
+    Conflict, Cursor, Envelope, Envelopes, Log, NotThereYet, OneStream, Read, Rejected, Stream, StreamError, Target,
+    View, WholeLog,
 };
 pub use model::{
     Clock, Condition, Expected, Headers, InvalidMessage, InvalidName, Item, Kind, Limit, LimitExceeded, Limits,
-    Message, MessageBuilder, Name, Part, Payload, Position, Query, Revision, Tags, Timestamp,
+    Message, MessageBuilder, Name, Part, Payload, Position, Query, Retention, Revision, Tags, Timestamp,
 };

@@ -7,8 +7,7 @@ use super::core::{Config, Core};
 use super::error::BuildError;
 use super::handle::Log;
 use super::record::Shape;
-use super::retain::Retention;
-use crate::model::{Clock, Limits};
+use crate::model::{Clock, Limits, Retention};
 
 /// Builds a [`Log`]. Without any setting: segments of 1,024 slots, the system's clock, default limits, no retention.
 ///

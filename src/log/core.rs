@@ -10,10 +10,9 @@ use super::directory::Directory;
 use super::garbage::Garbage;
 use super::reclaim::{Domain, Guard, Participant};
 use super::record::Shape;
-use super::retain::Retention;
 use super::segment::{Seen, Segment};
 use super::spine::{self, Link};
-use crate::model::{Limits, Timestamp};
+use crate::model::{Limits, Retention, Timestamp};
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Backoff, Ordering, thread_number};
 
 /// How far appends may run ahead of the end hint: what a reader walks at most, one batch apart.

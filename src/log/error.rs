@@ -253,6 +253,27 @@ pub struct NotThereYet {
     pub end: Position,
 }
 
+/// A stream that cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// The id is not a name.
+    #[error("the stream id is not valid: {0}")]
+    InvalidId(#[from] InvalidName),
+    /// It is too long, or one too many.
+    #[error(transparent)]
+    Limit(#[from] LimitExceeded),
+}
+
+impl From<StreamError> for AppendError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::InvalidId(name) => AppendError::InvalidStream(name),
+            StreamError::Limit(limit) => AppendError::Limit(limit),
+        }
+    }
+}
+
 /// A log that cannot be built as asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -9,11 +9,11 @@ use super::builder::Builder;
 use super::core::Core;
 use super::directory::Entry;
 use super::envelope::Envelope;
-use super::error::{AppendError, Conflict, NotThereYet, Rejected};
+use super::error::{AppendError, Conflict, NotThereYet, Rejected, StreamError};
 use super::options::AppendOptions;
 use super::read::{OneStream, Read, WholeLog};
 use super::view::View;
-use crate::model::{Expected, InvalidName, Limit, LimitExceeded, Limits, Message, Position, Revision, check_name};
+use crate::model::{Expected, Limit, LimitExceeded, Limits, Message, Position, Revision, check_name};
 use crate::sync::Arc;
 
 /// An append-only log of envelopes, in order, in streams. Cloning it makes another handle to the same log.
@@ -229,27 +229,6 @@ impl fmt::Debug for Log {
             .field("end", &self.end())
             .field("streams", &self.stream_count())
             .finish()
-    }
-}
-
-/// A stream that cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum StreamError {
-    /// The id is not a name.
-    #[error("the stream id is not valid: {0}")]
-    InvalidId(#[from] InvalidName),
-    /// It is too long, or one too many.
-    #[error(transparent)]
-    Limit(#[from] LimitExceeded),
-}
-
-impl From<StreamError> for AppendError {
-    fn from(error: StreamError) -> Self {
-        match error {
-            StreamError::InvalidId(name) => AppendError::InvalidStream(name),
-            StreamError::Limit(limit) => AppendError::Limit(limit),
-        }
     }
 }
 

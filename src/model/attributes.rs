@@ -12,8 +12,31 @@
 //!          headers, to the end of the block: u8 length, key, u32 length, value; …
 //! ```
 
-use super::message::Extra;
+use std::borrow::Cow;
+
+use super::name::Name;
 use super::time::Timestamp;
+
+/// What most messages do not have, before it is encoded.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Extra<'a> {
+    pub(super) time: Option<Timestamp>,
+    /// Request, correlation and causation id, in this order.
+    pub(super) ids: [Option<Name<'a>>; 3],
+    pub(super) tags: Vec<Name<'a>>,
+    pub(super) headers: Vec<(Name<'a>, Cow<'a, str>)>,
+}
+
+impl Extra<'_> {
+    pub(super) fn into_owned(self) -> Extra<'static> {
+        Extra {
+            time: self.time,
+            ids: self.ids.map(|id| id.map(Name::into_owned)),
+            tags: self.tags.into_iter().map(Name::into_owned).collect(),
+            headers: self.headers.into_iter().map(|(k, v)| (k.into_owned(), Cow::Owned(v.into_owned()))).collect(),
+        }
+    }
+}
 
 const HAS_TIME: u8 = 1;
 

@@ -1,8 +1,5 @@
 //! How much a log accepts.
 
-use super::error::LimitExceeded;
-use super::message::Message;
-
 /// The bounds of one log. Each default suits input from strangers.
 ///
 /// ```
@@ -30,16 +27,6 @@ pub struct Limits {
     /// Bytes of the tags, headers and ids of one message, as stored: each text counts its length and 1 to 4 bytes.
     /// Default 8 KiB.
     pub metadata_bytes: usize,
-}
-
-impl Limits {
-    /// Whether a log with these limits takes `message`, without appending it.
-    ///
-    /// # Errors
-    /// The first limit that is exceeded.
-    pub fn check(&self, message: &Message<'_>) -> Result<(), LimitExceeded> {
-        message.check(self)
-    }
 }
 
 impl Default for Limits {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::attributes;
+use super::attributes::{self, Extra};
 use super::error::{InvalidMessage, InvalidName, Limit, LimitExceeded, Part};
 use super::limits::Limits;
 use super::name::Name;
@@ -43,16 +43,6 @@ pub struct Message<'a> {
     payload: Payload<'a>,
     /// Boxed and absent in most messages, so that the common one stays small.
     extra: Option<Box<Extra<'a>>>,
-}
-
-/// What most messages do not have.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Extra<'a> {
-    pub(super) time: Option<Timestamp>,
-    /// Request, correlation and causation id, in this order.
-    pub(super) ids: [Option<Name<'a>>; 3],
-    pub(super) tags: Vec<Name<'a>>,
-    pub(super) headers: Vec<(Name<'a>, Cow<'a, str>)>,
 }
 
 /// A message taken apart by the log.
@@ -167,9 +157,13 @@ impl<'a> Message<'a> {
         Parts { kind: self.kind, name: &self.name, payload: &self.payload, extra: self.extra.as_deref() }
     }
 
-    /// Everything a log can have against a message.
+    /// Whether a log with these limits takes the message: everything that a log can have against it, found without
+    /// appending it.
+    ///
+    /// # Errors
+    /// The first limit that is exceeded.
     #[inline]
-    pub(crate) fn check(&self, limits: &Limits) -> Result<(), LimitExceeded> {
+    pub fn check(&self, limits: &Limits) -> Result<(), LimitExceeded> {
         LimitExceeded::check(Limit::PayloadBytes, self.payload.len(), limits.payload_bytes)?;
         LimitExceeded::check(Limit::NameBytes, self.name.len(), limits.name_bytes)?;
         match &self.extra {
@@ -185,17 +179,6 @@ impl<'a> Message<'a> {
 #[inline(never)]
 fn copy_of(slice: &[u8]) -> bytes::Bytes {
     bytes::Bytes::copy_from_slice(slice)
-}
-
-impl Extra<'_> {
-    fn into_owned(self) -> Extra<'static> {
-        Extra {
-            time: self.time,
-            ids: self.ids.map(|id| id.map(Name::into_owned)),
-            tags: self.tags.into_iter().map(Name::into_owned).collect(),
-            headers: self.headers.into_iter().map(|(k, v)| (k.into_owned(), Cow::Owned(v.into_owned()))).collect(),
-        }
-    }
 }
 
 /// Builds a [`Message`]. The first thing that is not valid is reported by [`build`](Self::build).

@@ -13,6 +13,7 @@ mod name;
 mod number;
 mod payload;
 mod query;
+mod retention;
 mod time;
 
 pub use attributes::{Headers, Tags};
@@ -25,6 +26,7 @@ pub use name::Name;
 pub use number::{Position, Revision};
 pub use payload::Payload;
 pub use query::{Item, Query};
+pub use retention::Retention;
 pub use time::{Clock, Timestamp};
 
 pub(crate) use attributes::{Attributes, encode, encoded_len};
