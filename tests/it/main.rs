@@ -5,6 +5,7 @@ mod bad_input;
 mod corpus;
 mod house;
 mod isolation;
+mod linearizable;
 mod lockstep;
 mod model;
 mod program;
