@@ -7,12 +7,13 @@ use crossbeam_utils::CachePadded;
 use super::arena::Arena;
 use super::clock::Time;
 use super::directory::Directory;
+use super::envelope::Envelope;
 use super::garbage::Garbage;
 use super::reclaim::{Domain, Guard, Participant};
 use super::record::Shape;
 use super::segment::{Seen, Segment};
 use super::spine::{self, Link};
-use crate::model::{Limits, Retention, Timestamp};
+use crate::model::{Limits, Position, Retention, Timestamp};
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Backoff, Ordering, thread_number};
 
 /// How far appends may run ahead of the end hint: what a reader walks at most, one batch apart.
@@ -227,6 +228,15 @@ impl Core {
     pub(crate) fn first(&self) -> u64 {
         // Relaxed: who is told of a truncation is told by something that orders it; nothing is read because of the floor.
         self.floor.load(Ordering::Relaxed)
+    }
+
+    /// The envelope at a position of the log up to `end`; none when it is after that, or was removed.
+    pub(crate) fn envelope(&self, position: Position, end: u64, guard: &Guard) -> Option<Envelope> {
+        let index = position.get().checked_sub(1)?;
+        if index >= end || index < self.first() {
+            return None;
+        }
+        self.segment_of(index, guard).map(|segment| Envelope::of(segment.record(index)))
     }
 
     /// The first index in `from..end` whose time is not before `time`; `end` when there is none.

@@ -183,7 +183,9 @@ impl Log {
     /// The envelope at a position; none when it is not there yet or has been removed. Wait-free but for O(log n) steps
     /// through the segments.
     pub fn get(&self, position: impl Into<Position>) -> Option<Envelope> {
-        self.view().get(position)
+        let core = self.core();
+        let guard = core.pin();
+        core.envelope(position.into(), core.end(&guard), &guard)
     }
 
     /// Removes every envelope before `position`; a position after the end removes all. Returns the first position that is

@@ -69,14 +69,8 @@ impl View {
 
     /// The envelope at a position; none when it is after the end or has been removed.
     pub fn get(&self, position: impl Into<Position>) -> Option<Envelope> {
-        let position = position.into();
         let core = self.log.core();
-        let index = position.get().checked_sub(1)?;
-        if position > self.end || index < core.first() {
-            return None;
-        }
-        let guard = core.pin();
-        core.segment_of(index, &guard).map(|segment| Envelope::of(segment.record(index)))
+        core.envelope(position.into(), self.end.get(), &core.pin())
     }
 }
 
