@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use annals::{Log, Message, Name};
+use annals::{Log, Message, Name, Stream};
 
 /// Runs `model` in every interleaving with at most `bound` preemptions. Each execution notes what it came to; the set of
 /// notes must be exactly `expected`: a checker that skips interleavings, or a model that cannot fail, shows here.
@@ -77,4 +77,12 @@ pub fn reclaiming_log() -> Log {
 /// An event.
 pub fn event(name: &'static str) -> Message<'static> {
     Message::event(Name::from_static(name), "").unwrap()
+}
+
+/// Appends `count` events, before the threads of a model start.
+pub fn fill(stream: &Stream, count: u64) {
+    let mut appender = stream.log().appender();
+    for _ in 0..count {
+        appender.append(stream, event("e")).unwrap();
+    }
 }

@@ -2,7 +2,7 @@
 #![cfg(loom)]
 
 use annals::{Batch, Expected};
-use annals_loom::{event, explore, log};
+use annals_loom::{event, explore, fill, log};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
@@ -161,11 +161,7 @@ fn the_end_hint() {
     explore("the_end_hint", 2, [15, 16, 17], |notes| {
         let log = log();
         let stream = log.stream("s").unwrap();
-        let mut appender = log.appender();
-        for _ in 0..15 {
-            appender.append(&stream, event("e")).unwrap();
-        }
-        drop(appender);
+        fill(&stream, 15);
         let writer = {
             let stream = stream.clone();
             thread::spawn(move || {

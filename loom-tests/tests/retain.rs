@@ -1,7 +1,7 @@
 //! Truncation against everybody else: nothing is freed while somebody may look at it.
 #![cfg(loom)]
 
-use annals_loom::{event, explore, reclaiming_log};
+use annals_loom::{event, explore, fill, reclaiming_log};
 use loom::thread;
 
 /// L8: a reader that holds an envelope keeps it, whatever is truncated meanwhile.
@@ -10,11 +10,7 @@ fn truncation_and_a_held_envelope() {
     explore("truncation_and_a_held_envelope", 3, [false, true], |notes| {
         let log = reclaiming_log();
         let stream = log.stream("s").unwrap();
-        let mut appender = log.appender();
-        for _ in 0..3 {
-            appender.append(&stream, event("e")).unwrap();
-        }
-        drop(appender);
+        fill(&stream, 3);
         let reader = {
             let log = log.clone();
             thread::spawn(move || {
@@ -42,11 +38,7 @@ fn truncation_and_a_cursor() {
     explore("truncation_and_a_cursor", 2, [vec![1, 2, 3], vec![1, 3], vec![3]], |notes| {
         let log = reclaiming_log();
         let stream = log.stream("s").unwrap();
-        let mut appender = log.appender();
-        for _ in 0..3 {
-            appender.append(&stream, event("e")).unwrap();
-        }
-        drop(appender);
+        fill(&stream, 3);
         let reader = {
             let log = log.clone();
             thread::spawn(move || {
@@ -80,11 +72,7 @@ fn truncation_and_an_appender() {
         explore("truncation_and_an_appender", 2, [3], move |notes| {
             let log = reclaiming_log();
             let stream = log.stream("s").unwrap();
-            let mut appender = log.appender();
-            for _ in 0..before {
-                appender.append(&stream, event("e")).unwrap();
-            }
-            drop(appender);
+            fill(&stream, before);
             let writer = {
                 let stream = stream.clone();
                 thread::spawn(move || {

@@ -30,7 +30,7 @@ impl Time {
     }
 }
 
-/// The kernel's time as of its last tick: steps of 1 to 10 ms, a fifth of the price.
+/// The kernel's time as of its last tick: in steps of 1 to 10 ms, but a tenth of the price.
 #[cfg(target_os = "linux")]
 fn coarse() -> Timestamp {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

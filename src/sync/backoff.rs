@@ -6,8 +6,8 @@ use super::pause;
 /// it owns instead of handing the line over after each. Doubles on a loss and decays on a win; lives as long as its
 /// appender, so that it remembers how contended the log is.
 ///
-/// Measured on two cores, two appenders on one log, ns an append: without 75–145, with 9. A fixed long wait costs tails
-/// (p99.9 of 10 µs), hence the cap.
+/// Measured on two cores, two / four / eight appenders on one log, ns an append: with 31 / 22 / 24, without 110 / 60 / 107.
+/// A long wait costs tails, hence the cap.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     log2: u8,
@@ -15,7 +15,7 @@ pub(crate) struct Backoff {
 
 /// 8 pauses.
 const START: u8 = 3;
-/// 128 pauses: about 2 µs on the machine above.
+/// 128 pauses.
 const CAP: u8 = 7;
 
 impl Backoff {
