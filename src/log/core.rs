@@ -130,7 +130,10 @@ impl Core {
 
     fn last_spot<'g>(&self, guard: &'g Guard) -> Spot<'g> {
         let mut spot = self.late_spot(0, guard);
-        loop {
+        // Whatever had returned before the hint was loaded began less than `HINT_LAG` after it (S4): past that, the walk
+        // may stop, however fast others append.
+        let far_enough = spot.index.saturating_add(HINT_LAG);
+        while spot.index < far_enough {
             if !spot.segment.holds(spot.index) {
                 // Acquire: pairs with the Release in `make_next`.
                 let next = spot.segment.next.load(Ordering::Acquire);
@@ -150,6 +153,7 @@ impl Core {
                 },
             }
         }
+        spot
     }
 
     /// The latest place known without looking at slots; not before `known`, which the caller has seen finished.
