@@ -2,4 +2,6 @@
 
 pub mod append;
 pub mod contention;
+#[cfg(feature = "published")]
+pub mod published;
 pub mod read;

@@ -7,5 +7,7 @@ pub mod groups;
 pub mod load;
 pub mod measure;
 pub mod memory;
+#[cfg(feature = "published")]
+pub mod published;
 pub mod report;
 pub mod rivals;
