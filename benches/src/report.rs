@@ -22,9 +22,15 @@ fn row(group: &Group, paired: &Paired, at: usize) {
     let name = group.contenders[at].name;
     let (bold, ratio) = match group.contenders[at].ours {
         true => ("**", String::new()),
-        false => ("", format!("{:.2}", paired.ratio(0, at, group.by))),
+        false => ("", ratio(paired.ratio(0, at, group.by))),
     };
     println!("| {title} | {bold}{name}{bold} | {cpu:.1} | {wall:.1} | {ratio} |");
+}
+
+/// Four digits where two would tell nothing.
+fn ratio(value: f64) -> String {
+    let digits = if value < 0.1 { 4 } else { 2 };
+    format!("{value:.digits$}")
 }
 
 pub fn latency_head() {

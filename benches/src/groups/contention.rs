@@ -1,22 +1,23 @@
 //! Several threads append at once.
 
 use std::hint::black_box;
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use annals::{Appender, Expected, Log, Stream};
+use annals::{Appender, Expected, Stream};
 use crossbeam_queue::SegQueue;
 use hdrhistogram::Histogram;
 
 use crate::load::{self, Record, ids, timeless};
 use crate::measure::{Group, MakeGroup, Sample, cpu_time};
-use crate::rivals::{Locked, Ordered, Store, Streams};
+use crate::rivals::{Locked, Ordered, Sharded, Store, Streams};
 
 /// Appends of one run, all threads together: enough for each thread to be at work for many time slices.
 const OPS: u64 = 1_000_000;
 
-pub const ALL: [MakeGroup; 7] = [own_2, own_4, own_8, one_2, one_4, one_8, retry_2];
+pub const ALL: [MakeGroup; 10] =
+    [own_2, own_4, own_8, one_2, one_4, one_8, expecting_own_2, expecting_own_8, retry_2, retry_8];
 
 /// Runs `work` on so many threads that begin together. From the first that begins to the last that ends.
 ///
@@ -159,14 +160,15 @@ fn retry(stream: &Stream, appender: &mut Appender, count: u64) {
     }
 }
 
-fn retry_rival<S: Streams>() -> impl FnMut(u64) -> Sample {
-    |ops| {
+fn retry_rival<S: Streams>(threads: usize, streams: usize) -> impl FnMut(u64) -> Sample {
+    let names = ids(streams);
+    move |ops| {
         let store = S::default();
-        let (sample, _) = together(vec![ops.div_ceil(2); 2], |count| {
-            let mut known = 0;
-            for _ in 0..count {
+        let (sample, _) = together((0..threads).collect(), |thread: usize| {
+            let (name, mut known) = (&names[thread % streams], 0);
+            for _ in 0..ops.div_ceil(threads as u64) {
                 loop {
-                    match store.append("account-000000", known, Record::shared(1)) {
+                    match store.append(name, known, Record::shared(1)) {
                         Ok(length) => {
                             known = length;
                             break;
@@ -180,20 +182,38 @@ fn retry_rival<S: Streams>() -> impl FnMut(u64) -> Sample {
     }
 }
 
-pub fn retry_2() -> Group {
-    let ours = |ops: u64| {
-        let (sample, kept) = together(appenders(2, 1), |(stream, mut appender)| {
-            retry(&stream, &mut appender, ops.div_ceil(2));
+/// Exact expectations. With a stream each nobody is ever refused; with one stream, whoever is tries again.
+fn expecting(title: &'static str, threads: usize, streams: usize) -> Group {
+    let ours = move |ops: u64| {
+        let (sample, kept) = together(appenders(threads, streams), |(stream, mut appender)| {
+            retry(&stream, &mut appender, ops.div_ceil(threads as u64));
             (stream, appender)
         });
         drop(kept);
         sample
     };
-    Group::new("2 threads, one stream, exact expectation with retry", OPS)
+    Group::new(title, OPS)
         .by_wall()
         .ours("annals", ours)
-        .rival("RwLock<HashMap<String, Vec>>", retry_rival::<Locked>())
-        .rival("RwLock<Vec + HashMap>, one order", retry_rival::<Ordered>())
+        .rival("RwLock<HashMap<String, Vec>>", retry_rival::<Locked>(threads, streams))
+        .rival("DashMap<String, Vec>", retry_rival::<Sharded>(threads, streams))
+        .rival("RwLock<Vec + HashMap>, one order", retry_rival::<Ordered>(threads, streams))
+}
+
+pub fn expecting_own_2() -> Group {
+    expecting("2 threads, a stream each, exact expectation", 2, 2)
+}
+
+pub fn expecting_own_8() -> Group {
+    expecting("8 threads, a stream each, exact expectation", 8, 8)
+}
+
+pub fn retry_2() -> Group {
+    expecting("2 threads, one stream, exact expectation with retry", 2, 1)
+}
+
+pub fn retry_8() -> Group {
+    expecting("8 threads, one stream, exact expectation with retry", 8, 1)
 }
 
 /// How long single appends take, in nanoseconds; reading the clock included.
@@ -231,23 +251,24 @@ pub fn timer() -> Latency {
     merged("the timer itself", vec![each(OPS, || {})])
 }
 
-/// Single appends with so many threads at work, ours and the rivals'.
+/// Single appends with so many threads at work, a stream each, ours and the rivals'.
 pub fn latencies(threads: usize) -> Vec<Latency> {
     crate::memory::Memory::Warm.prepare();
+    let names = ids(threads);
     vec![
-        ours_latency(threads, timeless),
-        rival_latency::<Mutex<Vec<Record>>>("Mutex<Vec>", threads),
-        rival_latency::<parking_lot::Mutex<Vec<Record>>>("parking_lot::Mutex<Vec>", threads),
-        rival_latency::<boxcar::Vec<Record>>("boxcar::Vec", threads),
-        rival_latency::<SegQueue<Record>>("SegQueue", threads),
+        ours_latency(threads),
+        pushes_latency::<Mutex<Vec<Record>>>("Mutex<Vec>", threads),
+        pushes_latency::<parking_lot::Mutex<Vec<Record>>>("parking_lot::Mutex<Vec>", threads),
+        pushes_latency::<boxcar::Vec<Record>>("boxcar::Vec", threads),
+        pushes_latency::<SegQueue<Record>>("SegQueue", threads),
+        rival_latency("RwLock<Vec + HashMap>", threads, Ordered::default(), |store, thread| {
+            store.append_any(&names[thread], Record::shared(1));
+        }),
     ]
 }
 
-fn ours_latency(threads: usize, make: fn() -> Log) -> Latency {
-    let log = make();
-    let stream = |n: usize| log.stream(&format!("account-{n}")).expect("the name is valid");
-    let workers = (0..threads).map(|n| (stream(n), log.appender())).collect();
-    let (_, all) = together(workers, |(stream, mut appender)| {
+fn ours_latency(threads: usize) -> Latency {
+    let (_, all) = together(appenders(threads, threads), |(stream, mut appender)| {
         each(OPS / threads as u64, || {
             black_box(appender.append(&stream, load::shared())).expect("nothing is in the way");
         })
@@ -255,10 +276,11 @@ fn ours_latency(threads: usize, make: fn() -> Log) -> Latency {
     merged("annals", all)
 }
 
-fn rival_latency<S: Store>(name: &'static str, threads: usize) -> Latency {
-    let store = Arc::new(S::default());
-    let (_, all) = together((0..threads as u32).collect(), |thread| {
-        each(OPS / threads as u64, || store.push(Record::shared(thread)))
-    });
+fn pushes_latency<S: Store>(name: &'static str, threads: usize) -> Latency {
+    rival_latency(name, threads, S::default(), |store, thread| store.push(Record::shared(thread as u32)))
+}
+
+fn rival_latency<S: Sync>(name: &'static str, threads: usize, store: S, push: impl Fn(&S, usize) + Sync) -> Latency {
+    let (_, all) = together((0..threads).collect(), |thread| each(OPS / threads as u64, || push(&store, thread)));
     merged(name, all)
 }
