@@ -1,5 +1,6 @@
 //! The append protocol, as the head of `log` tells it: decide, swap, finish, help.
 
+use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
 use smallvec::SmallVec;
@@ -54,66 +55,141 @@ pub(crate) struct BatchPlan<'e> {
     pub(crate) drafts: SmallVec<[(usize, Draft); 8]>,
 }
 
+/// Where a record went.
+#[derive(Clone, Copy)]
+pub(crate) struct Placed {
+    /// Not zero, so that `Option<Placed>` is returned in two registers.
+    pub(crate) position: NonZeroU64,
+    pub(crate) revision: u64,
+}
+
+/// How one try of an append ended.
+enum Try<'g> {
+    Won(Placed),
+    Refused(Refusal),
+    /// Not at this spot: its slot has this, or lies after the spot's segment when it seems empty.
+    Not(Spot<'g>, Seen),
+}
+
 impl Core {
-    /// Appends one record. Returns its index and revision.
+    /// Tries once to append one record without a condition: most appends end here. If not, [`compete`](Self::compete).
     ///
-    /// Lock-free: every turn of the loop but the last means that another append took effect.
-    #[inline]
-    pub(crate) fn append_one(
+    /// Not inlined: the fewer values a function juggles, the fewer it spills.
+    #[inline(never)]
+    pub(crate) fn try_first(
         &self,
         local: &mut Local,
         entry: &Entry,
-        expected: Expected,
         draft: Draft,
+        now: Timestamp,
+        admits: impl FnOnce(Option<Revision>) -> bool,
+        guard: &Guard,
+    ) -> Option<Placed> {
+        let spot = self.spot_from(local.next, guard);
+        match self.try_one(spot, local, entry, draft, now, admits, |_| Ok(()), guard) {
+            Try::Won(placed) => Some(placed),
+            Try::Refused(_) | Try::Not(..) => None,
+        }
+    }
+
+    /// Appends one record after a first try that did not, or when there is a condition.
+    ///
+    /// Lock-free: every try but the last means that another append took effect.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn compete(
+        &self,
+        local: &mut Local,
+        entry: &Entry,
+        draft: Draft,
+        expected: Expected,
         mut terms: Terms<'_>,
         guard: &Guard,
-    ) -> Result<(u64, u64), Refusal> {
-        let mut spot = self.late_spot(local.next, guard);
+    ) -> Result<Placed, Refusal> {
+        let mut spot = self.spot_from(local.next, guard);
+        let mut seen = spot.segment.get(spot.index).map_or(Seen::Empty, |slot| Seen::of(probe(slot)));
         let mut lost = false;
         loop {
-            self.step(&mut spot, guard)?;
-            self.keep_up(spot, local, guard);
-            let place = entry.index.place(guard);
-            let revision = place.revision();
-            let actual = revision.checked_sub(1).map(Revision::new);
-            if !expected.admits(actual) {
-                if !self.still_empty(&mut spot, guard) {
-                    continue;
-                }
-                local.next = spot.index;
-                return Err(Refusal::Conflict { stream: 0, actual, end: spot.index });
+            if seen != Seen::Empty {
+                lost = true;
+                self.pass(&mut spot, seen, guard);
+                self.catch_up(&mut spot, local, guard);
+                local.backoff.lost();
             }
-            self.check(&mut terms, spot.index, guard)?;
-            let cell = place.reserve(&entry.index, guard);
-            draft.place(spot.index + 1, revision);
-            self.stamp(draft, spot, terms.now);
-            // Release: publishes the record; pairs with the Acquire of every load of the slot.
-            // Acquire: the winner's record is read to finish it.
-            let slot = spot.segment.slot(spot.index);
-            match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => {
-                    if stop::here(stop::SWAPPED) {
-                        return Ok((spot.index, revision));
-                    }
-                    cell.enter(revision, spot.index + 1);
-                    if stop::here(stop::ENTERED) {
-                        return Ok((spot.index, revision));
-                    }
-                    // Release: the instant at which the append takes effect; pairs with the Acquire of every reader.
-                    slot.store(done(draft.as_ptr()), Ordering::Release);
-                    local.next = spot.index + 1;
+            if !spot.segment.holds(spot.index) {
+                spot = self.next_segment(spot, guard)?;
+            }
+            let now = terms.now;
+            let admits = |actual| expected.admits(actual);
+            let check = |end| self.check(&mut terms, end, guard);
+            match self.try_one(spot, local, entry, draft, now, admits, check, guard) {
+                Try::Won(placed) => {
                     if lost {
                         local.backoff.won_after_loss();
                     }
-                    return Ok((spot.index, revision));
+                    return Ok(placed);
                 }
-                Err(seen) => {
-                    lost = true;
-                    self.pass(&mut spot, Seen::of(seen), guard);
-                    self.catch_up(&mut spot, local, guard);
-                    local.backoff.lost();
-                }
+                Try::Refused(refusal) => return Err(refusal),
+                Try::Not(there, what) => (spot, seen) = (there, what),
             }
+        }
+    }
+
+    /// One try: decides, swaps, finishes (2 to 5 at the head of `log`). `admits` is the expectation; `check` decides what it
+    /// does not, against everything before an index.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "into the two functions above, which are not inlined")]
+    #[allow(clippy::too_many_arguments, reason = "as one value they would be written to memory and read back")]
+    fn try_one<'g>(
+        &self,
+        spot: Spot<'g>,
+        local: &mut Local,
+        entry: &Entry,
+        draft: Draft,
+        now: Timestamp,
+        admits: impl FnOnce(Option<Revision>) -> bool,
+        check: impl FnOnce(u64) -> Result<(), Refusal>,
+        guard: &'g Guard,
+    ) -> Try<'g> {
+        let Some(slot) = spot.segment.get(spot.index) else { return Try::Not(spot, Seen::Empty) };
+        self.keep_up(spot, local, guard);
+        let place = entry.index.place(guard);
+        let revision = place.revision();
+        let actual = revision.checked_sub(1).map(Revision::new);
+        if !admits(actual) {
+            // Exact only if nothing was appended since the spot was reached.
+            return match Seen::of(probe(slot)) {
+                Seen::Empty => {
+                    local.next = spot.index;
+                    Try::Refused(Refusal::Conflict { stream: 0, actual, end: spot.index })
+                }
+                seen => Try::Not(spot, seen),
+            };
+        }
+        if let Err(refusal) = check(spot.index) {
+            return Try::Refused(refusal);
+        }
+        let cell = place.reserve(&entry.index, guard);
+        let position = NonZeroU64::MIN.saturating_add(spot.index);
+        draft.place(position.get(), revision);
+        self.stamp(draft, spot, now);
+        // Release: publishes the record; pairs with the Acquire of every load of the slot.
+        // Acquire: the winner's record is read to finish it.
+        match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                if stop::here(stop::SWAPPED) {
+                    return Try::Won(Placed { position, revision });
+                }
+                cell.enter(position.get());
+                if stop::here(stop::ENTERED) {
+                    return Try::Won(Placed { position, revision });
+                }
+                // Release: the instant at which the append takes effect; pairs with the Acquire of every reader.
+                slot.store(done(draft.as_ptr()), Ordering::Release);
+                local.next = position.get();
+                Try::Won(Placed { position, revision })
+            }
+            Err(seen) => Try::Not(spot, Seen::of(seen)),
         }
     }
 
@@ -127,9 +203,12 @@ impl Core {
         mut terms: Terms<'_>,
     ) -> Result<u64, Refusal> {
         let guard = &local.participant.pin();
-        let mut spot = self.late_spot(local.next, guard);
+        let mut spot = self.spot_from(local.next, guard);
         'slot: loop {
-            self.step(&mut spot, guard)?;
+            if !spot.segment.holds(spot.index) {
+                spot = self.next_segment(spot, guard)?;
+            }
+            let slot = spot.segment.slot(spot.index);
             self.keep_up(spot, local, guard);
             if spot.index + plan.drafts.len() as u64 > LIMIT {
                 return Err(Refusal::Full);
@@ -158,7 +237,6 @@ impl Core {
             let last = plan.drafts.len() == 1;
             let value = if last { head.as_ptr() } else { more(head.as_ptr()) };
             // Release and Acquire: as in `append_one`.
-            let slot = spot.segment.slot(spot.index);
             match slot.compare_exchange(std::ptr::null_mut(), value, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     let first = spot.index;
@@ -207,14 +285,10 @@ impl Core {
         }
     }
 
-    /// Goes on to the segment that has the spot's index. Everything before the spot is finished, so the tail may follow.
-    #[inline]
-    fn step(&self, spot: &mut Spot<'_>, guard: &Guard) -> Result<(), Refusal> {
-        if spot.segment.holds(spot.index) { Ok(()) } else { self.next_segment(spot, guard) }
-    }
-
+    /// The spot in the segment that has its index. Everything before the spot is finished, so the tail may follow.
     #[cold]
-    fn next_segment(&self, spot: &mut Spot<'_>, guard: &Guard) -> Result<(), Refusal> {
+    #[inline(never)]
+    fn next_segment<'g>(&self, mut spot: Spot<'g>, guard: &'g Guard) -> Result<Spot<'g>, Refusal> {
         if spot.index >= LIMIT {
             return Err(Refusal::Full);
         }
@@ -226,7 +300,7 @@ impl Core {
             spot.segment = unsafe { Segment::at(next) };
         }
         self.move_tail(spot.segment, guard);
-        Ok(())
+        Ok(spot)
     }
 
     /// Moves the tail forward to `segment`: everything before it is finished, as the caller has seen.
@@ -248,7 +322,7 @@ impl Core {
     /// Before taking a slot: the end hint may not lag behind it by more than `HINT_LAG`.
     #[inline]
     fn keep_up(&self, spot: Spot<'_>, local: &mut Local, guard: &Guard) {
-        if spot.index.saturating_sub(local.hint) >= HINT_LAG {
+        if spot.index >= local.hint_reach {
             self.move_hint(spot, local, guard);
         }
     }
@@ -267,12 +341,12 @@ impl Core {
                 Err(other) => hint = other,
             }
         }
-        local.hint = hint;
+        local.hint_reach = hint.saturating_add(HINT_LAG);
     }
 
     /// After a loss: others may be far ahead.
     fn catch_up<'g>(&self, spot: &mut Spot<'g>, local: &mut Local, guard: &'g Guard) {
-        let late = self.late_spot(0, guard);
+        let late = self.late_spot(guard);
         if late.index > spot.index {
             *spot = late;
         }

@@ -1,9 +1,11 @@
 //! Appending one message.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use super::append::{Refusal, Terms};
+use super::append::{Placed, Refusal, Terms};
 use super::batch::{self, Batch, BatchAppended};
 use super::clock::Time;
 use super::core::{Core, Local};
@@ -11,7 +13,8 @@ use super::directory::Entry;
 use super::error::{AppendError, ConditionFailed, Conflict, Rejected};
 use super::handle::{Log, Stream};
 use super::options::AppendOptions;
-use super::record::{INLINE_MAX, Plan};
+use super::reclaim::Guard;
+use super::record::INLINE_MAX;
 use super::view::View;
 use crate::model::{Condition, Expected, Message, Position, Revision, Timestamp};
 
@@ -64,24 +67,17 @@ impl Appender {
     /// [`Rejected`] with the message, when it is larger than the log allows or the stream is another log's.
     #[inline]
     pub fn append(&mut self, stream: &Stream, message: Message<'_>) -> Result<Appended, Rejected<Message<'static>>> {
-        self.append_on(stream, message, Expected::Any, None, None)
+        self.record(stream, &mut ManuallyDrop::new(message))
     }
 
-    /// Terms one by one: as one value they would be moved about, and read back before the processor has them.
-    #[inline]
-    fn append_on(
-        &mut self,
-        stream: &Stream,
-        message: Message<'_>,
-        expected: Expected,
-        condition: Option<&Condition>,
-        time: Option<Timestamp>,
-    ) -> Result<Appended, Rejected<Message<'static>>> {
-        if !self.log.is(stream.log()) {
-            return Err(foreign(stream, message.into_owned()));
-        }
-        let options = AppendOptions { expected, condition, time };
-        append(&self.log, &mut self.local, || Ok(stream.entry()), message, options)
+    #[inline(never)]
+    fn record(&mut self, stream: &Stream, message: &mut Given<'_>) -> AppendResult {
+        record(&self.log, &mut self.local, |_| own(&self.log, stream), message, AppendOptions::new())
+    }
+
+    #[inline(never)]
+    fn record_with(&mut self, stream: &Stream, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
+        record(&self.log, &mut self.local, |_| own(&self.log, stream), message, options)
     }
 
     /// Appends a message to a stream of the same log on terms. Lock-free; as [`Log::append_with`].
@@ -95,8 +91,7 @@ impl Appender {
         message: Message<'_>,
         options: impl Into<AppendOptions<'c>>,
     ) -> Result<Appended, Rejected<Message<'static>>> {
-        let AppendOptions { expected, condition, time } = options.into();
-        self.append_on(stream, message, expected, condition, time)
+        self.record_with(stream, &mut ManuallyDrop::new(message), options.into())
     }
 
     /// Appends a batch. Lock-free; as [`Log::append_batch`].
@@ -119,9 +114,15 @@ impl fmt::Debug for Appender {
     }
 }
 
+/// The entry of a stream of `log`.
+#[inline]
+fn own(log: &Log, stream: &Stream) -> Result<NonNull<Entry>, AppendError> {
+    if log.is(stream.log()) { Ok(stream.entry()) } else { Err(foreign(stream)) }
+}
+
 #[cold]
-fn foreign<T>(stream: &Stream, rejected: T) -> Rejected<T> {
-    Rejected::new(AppendError::ForeignStream { stream: stream.id().into() }, rejected)
+fn foreign(stream: &Stream) -> AppendError {
+    AppendError::ForeignStream { stream: stream.id().into() }
 }
 
 /// The time of an append.
@@ -137,76 +138,142 @@ pub(crate) fn time_of(time: &Time, given: Option<Timestamp>) -> Result<Timestamp
     }
 }
 
-/// Appends one message to a stream of `log`, whose entry `resolve` finds: last of all that can be refused before.
-///
-/// Everything that can fail or call out is done before the slot is competed for: limits, clock, allocation, copying.
-#[inline]
-pub(crate) fn append(
-    log: &Log,
-    local: &mut Local,
-    resolve: impl FnOnce() -> Result<NonNull<Entry>, AppendError>,
-    mut message: Message<'_>,
-    options: AppendOptions<'_>,
-) -> Result<Appended, Rejected<Message<'static>>> {
-    // The message stays where it is until its fate is known: moving it about costs more than the swap.
-    match record(log.core(), local, resolve, &mut message, &options) {
-        Ok(appended) => Ok(appended),
-        Err(stop) => Err(rejected(log, stop, &options, message)),
+/// Where a message went, or why it did not, with the message.
+pub(crate) type AppendResult = Result<Appended, Rejected<Message<'static>>>;
+
+/// A message that [`record`] drops. Not by value: a value would be moved to where it can be dropped, and moving costs
+/// more than the swap.
+pub(crate) type Given<'m> = ManuallyDrop<Message<'m>>;
+
+/// Drops what is given, at the end or when a clock of the user's panics.
+struct Consumed<'g, 'm>(&'g mut Given<'m>);
+
+impl<'m> Deref for Consumed<'_, 'm> {
+    type Target = Message<'m>;
+
+    fn deref(&self) -> &Message<'m> {
+        self.0
     }
 }
 
-/// Why a message was not recorded.
-enum Stop {
-    Error(AppendError),
-    Refused(Option<NonNull<Entry>>, Refusal),
+impl DerefMut for Consumed<'_, '_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.0
+    }
 }
 
-/// Records a message. When this returns `Ok`, its payload is the record's.
-#[inline]
-fn record(
-    core: &Core,
+impl Drop for Consumed<'_, '_> {
+    #[cold]
+    fn drop(&mut self) {
+        // SAFETY: given to be dropped, and not used after this.
+        unsafe { ManuallyDrop::drop(self.0) };
+    }
+}
+
+impl Consumed<'_, '_> {
+    /// The payload is the record's.
+    #[inline]
+    fn recorded(mut self, core: &Core, placed: Placed, now: Timestamp) -> Appended {
+        Message::recorded(&mut self);
+        if !self.owns_anything() {
+            // Nothing is left to be dropped: mostly so, and then dropping costs more than asking.
+            std::mem::forget(self);
+        }
+        core.after_append(1, placed.position.get(), now);
+        Appended { position: Position::new(placed.position.get()), revision: Revision::new(placed.revision) }
+    }
+}
+
+/// Records a message in a stream, whose entry `resolve` finds: last of all that can be refused before. Afterwards the
+/// payload is the record's, or the whole message the refusal's; the rest of it is dropped.
+///
+/// Everything that can fail or call out is done before the slot is competed for: limits, clock, allocation, copying.
+///
+/// Inlined into functions that are not, each a way to append with the terms that
+/// it never asks for left out: so an append is the same machine code wherever it is called from.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "as said above; measured: ARCHITECTURE.md")]
+pub(crate) fn record(
+    log: &Log,
     local: &mut Local,
-    resolve: impl FnOnce() -> Result<NonNull<Entry>, AppendError>,
-    message: &mut Message<'_>,
-    options: &AppendOptions<'_>,
-) -> Result<Appended, Stop> {
-    message.check(&core.config.limits).map_err(|limit| Stop::Error(limit.into()))?;
-    let now = time_of(&core.config.time, options.time).map_err(Stop::Error)?;
-    let checked = core.check_past(options.condition).map_err(|refusal| Stop::Refused(None, refusal))?;
-    let entry = resolve().map_err(Stop::Error)?;
+    resolve: impl FnOnce(&Guard) -> Result<NonNull<Entry>, AppendError>,
+    message: &mut Given<'_>,
+    options: AppendOptions<'_>,
+) -> AppendResult {
+    let mut message = Consumed(message);
+    let core = log.core();
+    if !message.is_within(&core.config.limits) {
+        return too_large(core, &mut message);
+    }
+    let now = match time_of(&core.config.time, options.time) {
+        Ok(now) => now,
+        Err(error) => return rejected(error, &mut message),
+    };
+    let checked = match core.check_past(options.condition) {
+        Ok(checked) => checked,
+        Err(refusal) => return refused(log, None, refusal, &options, &mut message),
+    };
     message.share_payload(INLINE_MAX);
-    let parts = message.parts();
-    let draft = local.arena.draft(Plan::new(&parts, core.config.shape, false), &parts, entry);
+    let guard = local.participant.pin();
+    let entry = match resolve(&guard) {
+        Ok(entry) => entry,
+        Err(error) => return rejected(error, &mut message),
+    };
+    let draft = local.arena.draft(&message, core.config.shape, false, entry);
     // SAFETY: the caller's handle keeps the log, and the log its entries.
     let stream = unsafe { entry.as_ref() };
+    if options.condition.is_none() {
+        let placed = match options.expected {
+            Expected::Any => core.try_first(local, stream, draft, now, |_| true, &guard),
+            expected => core.try_first(local, stream, draft, now, |actual| expected.admits(actual), &guard),
+        };
+        if let Some(placed) = placed {
+            drop(guard);
+            return Ok(message.recorded(core, placed, now));
+        }
+    }
     let terms = Terms { condition: options.condition, checked, now };
-    let guard = local.participant.pin();
-    let result = core.append_one(local, stream, options.expected, draft, terms, &guard);
+    let result = core.compete(local, stream, draft, options.expected, terms, &guard);
     drop(guard);
     match result {
-        Ok((index, revision)) => {
-            message.recorded();
-            core.after_append(1, index + 1, now);
-            Ok(Appended { position: Position::new(index + 1), revision: Revision::new(revision) })
-        }
+        Ok(placed) => Ok(message.recorded(core, placed, now)),
         Err(refusal) => {
             local.arena.discard(draft);
-            Err(Stop::Refused(Some(entry), refusal))
+            refused(log, Some(entry), refusal, &options, &mut message)
         }
     }
 }
 
 #[cold]
-fn rejected(log: &Log, stop: Stop, options: &AppendOptions<'_>, message: Message<'_>) -> Rejected<Message<'static>> {
-    let error = match stop {
-        Stop::Error(error) => error,
-        Stop::Refused(entry, refusal) => explain(log, refusal, options.condition, |_| {
-            let entry = entry.expect("a stream is in conflict only after it was resolved");
-            // SAFETY: the entry is one of this log's.
-            (unsafe { Stream::new(log.clone(), entry) }, options.expected)
-        }),
-    };
-    Rejected::new(error, message.into_owned())
+#[inline(never)]
+fn too_large(core: &Core, message: &mut Message<'_>) -> AppendResult {
+    match message.check(&core.config.limits) {
+        Err(limit) => rejected(limit.into(), message),
+        Ok(()) => unreachable!("it is not within the limits"),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn rejected(error: AppendError, message: &mut Message<'_>) -> AppendResult {
+    Err(Rejected::new(error, message.take().into_owned()))
+}
+
+#[cold]
+#[inline(never)]
+fn refused(
+    log: &Log,
+    entry: Option<NonNull<Entry>>,
+    refusal: Refusal,
+    options: &AppendOptions<'_>,
+    message: &mut Message<'_>,
+) -> AppendResult {
+    let error = explain(log, refusal, options.condition, |_| {
+        let entry = entry.expect("a stream is in conflict only after it was resolved");
+        // SAFETY: the entry is one of this log's.
+        (unsafe { Stream::new(log.clone(), entry) }, options.expected)
+    });
+    rejected(error, message)
 }
 
 /// Turns a refusal into an error that can hand over what was missed.

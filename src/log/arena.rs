@@ -12,11 +12,13 @@
 use std::alloc::{alloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use bytes::Bytes;
+
 use super::canary::Canary;
 use super::directory::{Directory, Entry};
 use super::reclaim::dealloc;
-use super::record::{ALIGN, Draft, Plan, layout};
-use crate::model::Parts;
+use super::record::{ALIGN, Draft, Shape, layout, most_bytes};
+use crate::model::{Message, Parts, Payload};
 use crate::sync::{Arc, AtomicU32, Ordering, fence};
 
 /// Size and alignment of the chunks of each class, in bytes.
@@ -107,53 +109,76 @@ impl Chunk {
 
 /// Where one appender makes its records.
 pub(crate) struct Arena {
-    directory: Arc<Directory>,
-    open: Option<Open>,
+    /// Where the next record goes, in the open chunk.
+    at: NonNull<u8>,
+    /// The address at which the open chunk, or its class, ends: a record ends before it. 0 when no chunk is open.
+    limit: usize,
+    /// How many records the open chunk has.
+    made: u32,
+    open_class: u8,
+    open: Option<NonNull<Chunk>>,
+    /// The class of the chunks to come.
     class: u8,
     chunks_left: u32,
-}
-
-struct Open {
-    chunk: NonNull<Chunk>,
-    class: u8,
-    /// Offset of the next record.
-    at: usize,
-    /// Bytes from there to the end of the class.
-    room: usize,
-    made: u32,
+    directory: Arc<Directory>,
 }
 
 impl Arena {
     pub(crate) fn new(directory: Arc<Directory>) -> Self {
-        Self { directory, open: None, class: 0, chunks_left: CHUNKS_PER_CLASS }
+        Self {
+            at: NonNull::dangling(),
+            limit: 0,
+            made: 0,
+            open_class: 0,
+            open: None,
+            class: 0,
+            chunks_left: CHUNKS_PER_CLASS,
+            directory,
+        }
     }
 
-    /// Makes a private record. Allocates when the open chunk is full.
-    #[inline]
-    pub(crate) fn draft(&mut self, plan: Plan, parts: &Parts<'_, '_>, stream: NonNull<Entry>) -> Draft {
-        let open = match &mut self.open {
-            Some(open) if open.room >= plan.size => open,
-            _ => self.refill(plan.size),
-        };
-        // SAFETY: offset and size lie in the open chunk, whose memory from `at` on is unused. A slice payload was bounded
-        // by whoever planned; the directory held by the chunk keeps the entry.
-        let draft = unsafe { Draft::write(open.chunk.cast::<u8>().byte_add(open.at), plan, open.class, parts, stream) };
-        open.at += plan.size;
-        // A record too large for its class leaves none.
-        open.room = open.room.saturating_sub(plan.size);
-        open.made += 1;
+    /// Makes a private record. Allocates when the open chunk may be too small for it. A slice payload has at most
+    /// `INLINE_MAX` bytes.
+    #[inline(never)]
+    pub(crate) fn draft(&mut self, message: &Message<'_>, shape: Shape, linked: bool, stream: NonNull<Entry>) -> Draft {
+        let parts = message.parts();
+        match parts.payload {
+            Payload::Slice(slice) => self.draft_of(&parts, slice, None, shape, linked, stream),
+            Payload::Bytes(bytes) => self.draft_of(&parts, &[], Some(bytes), shape, linked, stream),
+        }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "twice, so that each is made for its kind of payload")]
+    fn draft_of(
+        &mut self,
+        parts: &Parts<'_, '_>,
+        inline: &[u8],
+        bytes: Option<&Bytes>,
+        shape: Shape,
+        linked: bool,
+        stream: NonNull<Entry>,
+    ) -> Draft {
+        let needed = most_bytes(parts, inline);
+        if self.at.addr().get() + needed > self.limit {
+            self.refill(needed);
+        }
+        // SAFETY: the open chunk has that much unused memory from `at` on; the directory held by the chunk keeps the entry.
+        let (draft, end) =
+            unsafe { Draft::write(self.at, self.open_class, shape, linked, parts, inline, bytes, stream) };
+        self.at = end;
+        self.made += 1;
         draft
     }
 
     /// Forgets the last draft made, which was not published.
     pub(crate) fn discard(&mut self, draft: Draft) {
-        let open = self.open.as_mut().expect("a draft was made in the open chunk");
-        let address = draft.as_ptr().addr();
-        let offset = address.wrapping_sub(open.chunk.addr().get());
-        if offset < open.at {
-            open.at = offset;
-            open.room = CLASS_BYTES[usize::from(open.class)].saturating_sub(offset);
-            open.made -= 1;
+        let chunk = self.open.expect("a draft was made in the open chunk").cast::<u8>();
+        let offset = draft.as_ptr().addr().wrapping_sub(chunk.addr().get());
+        if offset < self.at.addr().get() - chunk.addr().get() {
+            // SAFETY: within the open chunk.
+            self.at = unsafe { chunk.byte_add(offset) };
+            self.made -= 1;
             return;
         }
         // The draft lies in an earlier chunk, closed while its batch was built: it ends there like any record, but owns
@@ -161,13 +186,20 @@ impl Arena {
         unsafe { Chunk::record_died(NonNull::new_unchecked(draft.as_ptr()).cast(), draft.class()) };
     }
 
+    /// Opens a chunk for a record of up to `size` bytes.
     #[cold]
-    fn refill(&mut self, size: usize) -> &mut Open {
+    #[inline(never)]
+    fn refill(&mut self, size: usize) {
         self.close();
         let (class, bytes) = self.next_class(size);
         let chunk = Chunk::open(class, bytes, self.directory.clone());
-        // A record too large for its class lies alone at the start of a chunk of its own size.
-        self.open.insert(Open { chunk, class, at: HEAD, room: CLASS_BYTES[usize::from(class)] - HEAD, made: 0 })
+        self.open = Some(chunk);
+        // SAFETY: a chunk is larger than its head.
+        self.at = unsafe { chunk.cast().byte_add(HEAD) };
+        self.open_class = class;
+        self.made = 0;
+        // A record too large for its class lies alone at the start of a chunk of its own size: it passes the limit.
+        self.limit = chunk.addr().get() + CLASS_BYTES[usize::from(class)];
     }
 
     fn next_class(&mut self, size: usize) -> (u8, usize) {
@@ -185,9 +217,10 @@ impl Arena {
     }
 
     fn close(&mut self) {
-        if let Some(open) = self.open.take() {
+        self.limit = 0;
+        if let Some(chunk) = self.open.take() {
             // SAFETY: it was this arena's open chunk until now.
-            unsafe { Chunk::close(open.chunk, open.made) };
+            unsafe { Chunk::close(chunk, self.made) };
         }
     }
 }

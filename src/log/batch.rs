@@ -11,7 +11,7 @@ use super::core::{Core, Local};
 use super::directory::Entry;
 use super::error::{AppendError, Rejected};
 use super::handle::{Log, Stream};
-use super::record::{INLINE_MAX, Plan};
+use super::record::INLINE_MAX;
 use crate::model::{Condition, Expected, Limit, LimitExceeded, Message, Position, Revision, Timestamp, check_name};
 
 /// Messages for one or several streams, with what each stream must be like, to be appended together or not at all.
@@ -227,7 +227,7 @@ struct Prepared<'l, 'b> {
 
 /// A stream of the batch, before it is made known to the log.
 struct Wanted<'b> {
-    id: &'b str,
+    target: &'b Target<'b>,
     entry: Option<NonNull<Entry>>,
     expected: Expected,
     count: u64,
@@ -237,12 +237,12 @@ struct Wanted<'b> {
 fn prepare<'l, 'b>(log: &'l Log, local: &mut Local, batch: &'b Batch<'_>) -> Result<Prepared<'l, 'b>, AppendError> {
     let core = log.core();
     let now = check_words(log, batch)?;
+    let (mut wanted, targets) = find_streams(log, batch)?;
     let condition = batch.condition.as_deref();
     let checked = core.check_past(condition).map_err(|refusal| {
         let nothing = BatchPlan { streams: smallvec![], drafts: smallvec![] };
         refused(log, refusal, &nothing, condition)
     })?;
-    let (mut wanted, targets) = find_streams(log, batch)?;
     let terms = Terms { condition, checked, now };
     if wanted.iter().any(|stream| stream.entry.is_none()) {
         make_known(log, local, &mut wanted, &terms)?;
@@ -255,16 +255,10 @@ fn prepare<'l, 'b>(log: &'l Log, local: &mut Local, batch: &'b Batch<'_>) -> Res
 fn check_words(log: &Log, batch: &Batch<'_>) -> Result<Timestamp, AppendError> {
     let limits = &log.core().config.limits;
     LimitExceeded::check(Limit::BatchLength, batch.messages.len().max(batch.expectations.len()), limits.batch_len)?;
-    let targets = batch.expectations.iter().map(|(target, _)| target).chain(batch.messages.iter().map(|(t, _)| t));
-    for target in targets {
-        check_name(target.id())?;
-        LimitExceeded::check(Limit::NameBytes, target.id().len(), limits.name_bytes)?;
-        if target.handle().is_some_and(|stream| !stream.log().is(log)) {
-            return Err(AppendError::ForeignStream { stream: target.id().into() });
-        }
-    }
     for (_, message) in &batch.messages {
-        message.check(limits)?;
+        if !message.is_within(limits) {
+            message.check(limits)?;
+        }
     }
     time_of(&log.core().config.time, batch.time)
 }
@@ -274,7 +268,7 @@ fn find_streams<'b>(log: &Log, batch: &'b Batch<'_>) -> Result<(AllWanted<'b>, T
     let mut wanted: AllWanted<'b> = smallvec![];
     for (target, expected) in &batch.expectations {
         let known = wanted.len();
-        let at = place_of(log, &mut wanted, target);
+        let at = place_of(log, &mut wanted, target)?;
         if at == known {
             wanted[at].expected = *expected;
         } else if wanted[at].expected != *expected {
@@ -282,22 +276,44 @@ fn find_streams<'b>(log: &Log, batch: &'b Batch<'_>) -> Result<(AllWanted<'b>, T
         }
     }
     let mut targets = SmallVec::with_capacity(batch.messages.len());
+    // Batches mostly stay with a stream.
+    let (mut last, mut at) = (None, 0);
     for (target, _) in &batch.messages {
-        let at = place_of(log, &mut wanted, target);
+        let handle = target.handle().map(Stream::entry);
+        if handle.is_none() || handle != last {
+            at = place_of(log, &mut wanted, target)?;
+            last = handle;
+        }
         wanted[at].count += 1;
         targets.push(at);
     }
     Ok((wanted, targets))
 }
 
-/// The last one first: batches mostly stay with a stream.
-fn place_of<'b>(log: &Log, wanted: &mut AllWanted<'b>, target: &'b Target<'_>) -> usize {
-    if let Some(at) = wanted.iter().rposition(|stream| stream.id == target.id()) {
-        return at;
+/// Which of the streams `target` is; added when it is none of them yet.
+fn place_of<'b>(log: &Log, wanted: &mut AllWanted<'b>, target: &'b Target<'b>) -> Result<usize, AppendError> {
+    let same = |stream: &Wanted<'_>| match target.handle() {
+        Some(handle) => stream.entry == Some(handle.entry()),
+        None => stream.target.id() == target.id(),
+    };
+    match wanted.iter().rposition(same) {
+        Some(at) => Ok(at),
+        None => add_wanted(log, wanted, target),
+    }
+}
+
+/// A stream that the batch has not had yet; checks what can be wrong with it.
+fn add_wanted<'b>(log: &Log, wanted: &mut AllWanted<'b>, target: &'b Target<'b>) -> Result<usize, AppendError> {
+    if target.handle().is_some_and(|stream| !stream.log().is(log)) {
+        return Err(AppendError::ForeignStream { stream: target.id().into() });
     }
     let entry = target.entry(log);
-    wanted.push(Wanted { id: target.id(), entry, expected: Expected::Any, count: 0 });
-    wanted.len() - 1
+    if entry.is_none() {
+        check_name(target.id())?;
+        LimitExceeded::check(Limit::NameBytes, target.id().len(), log.core().config.limits.name_bytes)?;
+    }
+    wanted.push(Wanted { target, entry, expected: Expected::Any, count: 0 });
+    Ok(wanted.len() - 1)
 }
 
 type AllWanted<'b> = SmallVec<[Wanted<'b>; 2]>;
@@ -323,7 +339,7 @@ fn make_known(log: &Log, local: &mut Local, wanted: &mut [Wanted<'_>], terms: &T
     decided.map_err(|refusal| refused(log, refusal, &only_decide, terms.condition))?;
     for stream in wanted {
         if stream.entry.is_none() {
-            stream.entry = Some(log.entry_for(stream.id, stream.expected)?);
+            stream.entry = Some(log.entry_for(stream.target.id(), stream.expected, &core.pin())?);
         }
     }
     Ok(())
@@ -334,10 +350,8 @@ fn draft_all(core: &Core, local: &mut Local, batch: &mut Batch<'_>, targets: &[u
     let count = targets.len();
     for (at, ((_, message), &stream)) in batch.messages.iter_mut().zip(targets).enumerate() {
         message.share_payload(INLINE_MAX);
-        let parts = message.parts();
-        let record = Plan::new(&parts, core.config.shape, at + 1 < count);
         let entry = NonNull::from(plan.streams[stream].entry);
-        let draft = local.arena.draft(record, &parts, entry);
+        let draft = local.arena.draft(message, core.config.shape, at + 1 < count, entry);
         if let Some((_, before)) = plan.drafts.last() {
             before.link(draft);
         }

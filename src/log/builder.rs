@@ -106,11 +106,12 @@ impl Builder {
         if self.retention.age.is_some() && matches!(self.time, Time::None) {
             return Err(BuildError::AgeWithoutClock);
         }
-        let shape = Shape { time: !matches!(self.time, Time::None), sum: self.retention.bytes.is_some() };
+        let shape = Shape::new(!matches!(self.time, Time::None), self.retention.bytes.is_some());
         let config = Config {
             segment_bits: slots.trailing_zeros(),
             limits: self.limits,
             time: self.time,
+            retains: self.retention.is_any(),
             retention: self.retention,
             shape,
         };

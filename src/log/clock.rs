@@ -22,6 +22,15 @@ impl Time {
     #[inline]
     pub(crate) fn now(&self) -> Timestamp {
         match self {
+            Time::None => Timestamp::MIN,
+            Time::Coarse => coarse(),
+            _ => self.look(),
+        }
+    }
+
+    #[inline(never)]
+    fn look(&self) -> Timestamp {
+        match self {
             Time::None | Time::Given => Timestamp::MIN,
             Time::System => SystemTime::now().into(),
             Time::Coarse => coarse(),

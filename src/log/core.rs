@@ -1,5 +1,6 @@
 //! What all handles to a log share, and how to find one's way in it.
 
+use std::ptr::NonNull;
 use std::sync::Arc as StdArc;
 
 use crossbeam_utils::CachePadded;
@@ -28,7 +29,31 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) time: Time,
     pub(crate) retention: Retention,
+    /// Whether there is any: asked after every append.
+    pub(crate) retains: bool,
     pub(crate) shape: Shape,
+}
+
+/// How many places of the pool a call tries.
+const TRIES: usize = if cfg!(loom) { 1 } else { 4 };
+
+/// The mark of a place whose state somebody uses.
+fn in_use() -> *mut Local {
+    std::ptr::without_provenance_mut(1)
+}
+
+/// A local state of the pool, which is put back even if the work panics (a clock of the user's may).
+struct Borrowed<'p> {
+    place: &'p AtomicPtr<Local>,
+    local: NonNull<Local>,
+}
+
+impl Drop for Borrowed<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire in `with_local`. A store will do: a place in use is left alone by others.
+        self.place.store(self.local.as_ptr(), Ordering::Release);
+    }
 }
 
 /// One log. Indexes are positions less one.
@@ -61,8 +86,8 @@ pub(crate) struct Local {
     pub(crate) arena: Arena,
     /// Where the log ended when this appender last looked; everything before is finished.
     pub(crate) next: u64,
-    /// A value that the end hint had.
-    pub(crate) hint: u64,
+    /// How far the end hint, as this appender last saw it, lets it go: the first index that it may not take.
+    pub(crate) hint_reach: u64,
     pub(crate) backoff: Backoff,
 }
 
@@ -99,27 +124,35 @@ impl Core {
         Local {
             participant: self.domain.participant(),
             arena: Arena::new(self.directory.clone()),
-            next: 0,
-            hint: 0,
+            // Acquire: pairs with the Release in `keep_up`: everything before the hint is published.
+            next: self.hint.load(Ordering::Acquire),
+            hint_reach: 0,
             backoff: Backoff::new(),
         }
     }
 
-    /// Runs `work` with a local state from the pool, or a new one when it is in use.
+    /// Runs `work` with a local state from the pool, or with one for this call alone when those that were tried are in
+    /// use.
+    #[inline]
     pub(crate) fn with_local<R>(&self, work: impl FnOnce(&mut Local) -> R) -> R {
-        let place = &self.pool[thread_number() % POOL];
-        // Acquire: pairs with the Release below; what the last user did to the state comes before what we do.
-        let taken = place.swap(std::ptr::null_mut(), Ordering::Acquire);
-        // SAFETY: put there by a `swap` below from a box, and swapped out once.
-        let mut local = if taken.is_null() { Box::new(self.local()) } else { unsafe { Box::from_raw(taken) } };
-        let result = work(&mut local);
-        // Release: pairs with the Acquire above. When another thread put its own back meanwhile, one of the two is dropped.
-        let other = place.swap(Box::into_raw(local), Ordering::AcqRel);
-        if !other.is_null() {
-            // SAFETY: as above.
-            drop(unsafe { Box::from_raw(other) });
+        let start = thread_number();
+        for place in (0..TRIES).map(|n| &self.pool[(start + n) % POOL]) {
+            // Acquire: pairs with the Release in `Borrowed::drop`; what the last user did to the state comes before what
+            // we do.
+            let taken = place.swap(in_use(), Ordering::Acquire);
+            if taken != in_use() {
+                let local = NonNull::new(taken).unwrap_or_else(|| self.boxed_local());
+                let mut borrowed = Borrowed { place, local };
+                // SAFETY: it was in the pool, or is new; while the place says `in_use` it is nobody else's.
+                return work(unsafe { borrowed.local.as_mut() });
+            }
         }
-        result
+        work(&mut self.local())
+    }
+
+    #[cold]
+    fn boxed_local(&self) -> NonNull<Local> {
+        NonNull::from(Box::leak(Box::new(self.local())))
     }
 
     /// The end of the visible prefix: how many indexes there are. Wait-free: walks at most `HINT_LAG` slots and a batch.
@@ -129,7 +162,7 @@ impl Core {
     }
 
     fn last_spot<'g>(&self, guard: &'g Guard) -> Spot<'g> {
-        let mut spot = self.late_spot(0, guard);
+        let mut spot = self.late_spot(guard);
         // Whatever had returned before the hint was loaded began less than `HINT_LAG` after it (S4): past that, the walk
         // may stop, however fast others append.
         let far_enough = spot.index.saturating_add(HINT_LAG);
@@ -156,13 +189,18 @@ impl Core {
         spot
     }
 
-    /// The latest place known without looking at slots; not before `known`, which the caller has seen finished.
+    /// The latest place known without looking at slots.
     #[inline]
-    pub(crate) fn late_spot<'g>(&self, known: u64, guard: &'g Guard) -> Spot<'g> {
+    pub(crate) fn late_spot<'g>(&self, guard: &'g Guard) -> Spot<'g> {
         // Acquire: pairs with the Release in `keep_up`: everything before the hint is published.
-        let hint = if known == 0 { self.hint.load(Ordering::Acquire) } else { known };
+        self.spot_from(self.hint.load(Ordering::Acquire), guard)
+    }
+
+    /// A place not before `known`, which the caller has seen finished.
+    #[inline]
+    pub(crate) fn spot_from<'g>(&self, known: u64, guard: &'g Guard) -> Spot<'g> {
         let segment = self.tail(guard);
-        Spot { segment, index: hint.max(segment.first_index()) }
+        Spot { segment, index: known.max(segment.first_index()) }
     }
 
     #[inline]
@@ -270,6 +308,7 @@ impl Drop for Core {
         for place in &self.pool {
             // Relaxed: dropped by the last owner, which is alone.
             let local = place.swap(std::ptr::null_mut(), Ordering::Relaxed);
+            debug_assert!(local != in_use(), "a borrower borrows the log");
             if !local.is_null() {
                 // SAFETY: put there from a box.
                 drop(unsafe { Box::from_raw(local) });

@@ -1,9 +1,10 @@
 //! What users hold: the log, and its streams.
 
 use std::fmt;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::appender::{self, Appended, Appender};
+use super::appender::{AppendResult, Appended, Appender, Given, record};
 use super::batch::{Batch, BatchAppended, Target};
 use super::builder::Builder;
 use super::core::Core;
@@ -12,6 +13,7 @@ use super::envelope::Envelope;
 use super::error::{AppendError, Conflict, NotThereYet, Rejected, StreamError};
 use super::options::AppendOptions;
 use super::read::{OneStream, Read, WholeLog};
+use super::reclaim::Guard;
 use super::view::View;
 use crate::model::{Expected, Limit, LimitExceeded, Limits, Message, Position, Revision, check_name};
 use crate::sync::Arc;
@@ -65,14 +67,24 @@ impl Log {
     /// [`StreamError`] when the id is not a [`Name`](crate::Name), is longer than the log's limit, or is one stream too
     /// many: a handle takes a place in the log's directory even if nothing is ever appended through it.
     pub fn stream(&self, id: &str) -> Result<Stream, StreamError> {
-        let entry = self.resolve(id)?;
+        let entry = self.resolve(id, &self.0.pin())?;
         Ok(Stream { log: self.clone(), entry })
     }
 
-    fn resolve(&self, id: &str) -> Result<NonNull<Entry>, StreamError> {
+    /// A known id has been checked.
+    #[inline]
+    fn resolve(&self, id: &str, guard: &Guard) -> Result<NonNull<Entry>, StreamError> {
+        match self.0.directory.get(id, guard) {
+            Some(entry) => Ok(entry),
+            None => self.add(id, guard),
+        }
+    }
+
+    #[cold]
+    fn add(&self, id: &str, guard: &Guard) -> Result<NonNull<Entry>, StreamError> {
         check_name(id)?;
         LimitExceeded::check(Limit::NameBytes, id.len(), self.0.config.limits.name_bytes)?;
-        Ok(self.0.directory.get_or_add(id, &self.0.pin())?)
+        Ok(self.0.directory.get_or_add(id, guard)?)
     }
 
     pub(crate) fn known(&self, id: &str) -> Option<NonNull<Entry>> {
@@ -96,7 +108,13 @@ impl Log {
     /// # Errors
     /// [`Rejected`] with the message, when a limit or the stream id is in the way.
     pub fn append(&self, stream: &str, message: Message<'_>) -> Result<Appended, Rejected<Message<'static>>> {
-        self.append_with(stream, message, AppendOptions::new())
+        self.record(stream, &mut ManuallyDrop::new(message))
+    }
+
+    #[inline(never)]
+    fn record(&self, stream: &str, message: &mut Given<'_>) -> AppendResult {
+        let resolve = |guard: &Guard| self.resolve(stream, guard).map_err(AppendError::from);
+        self.0.with_local(|local| record(self, local, resolve, message, AppendOptions::new()))
     }
 
     /// Appends a message to a stream on terms: an [`Expected`], a `&Condition`, or [`AppendOptions`]. Lock-free; an
@@ -110,23 +128,33 @@ impl Log {
         message: Message<'_>,
         options: impl Into<AppendOptions<'c>>,
     ) -> Result<Appended, Rejected<Message<'static>>> {
-        let options = options.into();
-        let resolve = || self.entry_for(stream, options.expected);
-        self.0.with_local(|local| appender::append(self, local, resolve, message, options))
+        self.record_with(stream, &mut ManuallyDrop::new(message), options.into())
+    }
+
+    #[inline(never)]
+    fn record_with(&self, stream: &str, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
+        let resolve = |guard: &Guard| self.entry_for(stream, options.expected, guard);
+        self.0.with_local(|local| record(self, local, resolve, message, options))
     }
 
     /// The entry of a stream to append to. A stream that must exist, and does not, is not made known by asking.
-    pub(crate) fn entry_for(&self, stream: &str, expected: Expected) -> Result<NonNull<Entry>, AppendError> {
+    pub(crate) fn entry_for(
+        &self,
+        stream: &str,
+        expected: Expected,
+        guard: &Guard,
+    ) -> Result<NonNull<Entry>, AppendError> {
         if matches!(expected, Expected::Exists | Expected::Exactly(_)) {
-            check_name(stream)?;
-            if let Some(entry) = self.known(stream) {
+            if let Some(entry) = self.0.directory.get(stream, guard) {
                 return Ok(entry);
             }
+            check_name(stream)?;
             // The view first: a stream that is not known then has no envelope in it.
             let view = self.view();
-            return self.known(stream).ok_or_else(|| Conflict::absent(stream, expected, &view).into());
+            let known = self.0.directory.get(stream, guard);
+            return known.ok_or_else(|| Conflict::absent(stream, expected, &view).into());
         }
-        self.resolve(stream).map_err(AppendError::from)
+        self.resolve(stream, guard).map_err(AppendError::from)
     }
 
     /// Appends a batch: all of it becomes visible at one instant, at consecutive positions, or nothing. Lock-free.
@@ -286,7 +314,12 @@ impl Stream {
     /// # Errors
     /// [`Rejected`] with the message, when it is larger than the log allows.
     pub fn append(&self, message: Message<'_>) -> Result<Appended, Rejected<Message<'static>>> {
-        self.append_with(message, AppendOptions::new())
+        self.record(&mut ManuallyDrop::new(message))
+    }
+
+    #[inline(never)]
+    fn record(&self, message: &mut Given<'_>) -> AppendResult {
+        self.log.core().with_local(|local| record(&self.log, local, |_| Ok(self.entry), message, AppendOptions::new()))
     }
 
     /// Appends a message on terms. Lock-free; as [`Log::append_with`] without looking the stream up.
@@ -298,8 +331,12 @@ impl Stream {
         message: Message<'_>,
         options: impl Into<AppendOptions<'c>>,
     ) -> Result<Appended, Rejected<Message<'static>>> {
-        let options = options.into();
-        self.log.core().with_local(|local| appender::append(&self.log, local, || Ok(self.entry), message, options))
+        self.record_with(&mut ManuallyDrop::new(message), options.into())
+    }
+
+    #[inline(never)]
+    fn record_with(&self, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
+        self.log.core().with_local(|local| record(&self.log, local, |_| Ok(self.entry), message, options))
     }
 
     /// Reads the stream, as of now.

@@ -154,7 +154,7 @@ impl Block {
 
 /// A block that is allocated for `'b`. A pointer with the provenance of the whole allocation, cells included.
 #[derive(Clone, Copy)]
-struct BlockRef<'b>(*mut Block, std::marker::PhantomData<&'b Block>);
+pub(crate) struct BlockRef<'b>(*mut Block, std::marker::PhantomData<&'b Block>);
 
 impl std::ops::Deref for BlockRef<'_> {
     type Target = Block;
@@ -182,22 +182,23 @@ impl<'b> BlockRef<'b> {
 
     #[inline]
     fn cell_at(self, place: u32) -> &'b AtomicU64 {
-        assert!(place < self.len, "the cell lies in this block");
+        self.get(place).expect("the cell lies in this block")
+    }
+
+    /// Cell number `place`, when the block has so many.
+    #[inline]
+    fn get(self, place: u32) -> Option<&'b AtomicU64> {
         // SAFETY: checked against the number of cells that follow.
-        unsafe {
+        (place < self.len).then(|| unsafe {
             let cells = self.0.byte_add(std::mem::offset_of!(Block, cells)).cast::<AtomicU64>();
             &*cells.add(place as usize)
-        }
+        })
     }
 
     #[inline]
     fn enter(self, revision: u64, position: u64) {
         let place = self.place_of(revision);
-        // Release, both: pairs with the Acquire in `first_empty`. (Readers of the log need neither: the mark on the slot
-        // that follows publishes the cell to them.)
-        self.cell_at(place).store(position, Ordering::Release);
-        // A hint (rule 3): a late store makes it too low, never too high.
-        self.used.store(place + 1, Ordering::Release);
+        Cell { block: self, place, position: self.cell_at(place) }.enter(position);
     }
 
     #[inline]
@@ -205,17 +206,21 @@ impl<'b> BlockRef<'b> {
         self.first + u64::from(self.len)
     }
 
-    /// The first revision without a position, when it lies in this block.
+    fn first_cell(self) -> Cell<'b> {
+        Cell { block: self, place: 0, position: self.cell_at(0) }
+    }
+
+    /// The first cell without a position, when this block has one.
     #[inline]
-    fn first_empty(self) -> Option<u64> {
+    fn first_empty(self) -> Option<Cell<'b>> {
         // Acquire, here and below: pairs with the Release stores in `enter`. Who sees the trace of a record here also
         // sees its slot taken, and so never mistakes a revision that is not decided for one that is (conflicts).
-        let (mut at, len) = (self.used.load(Ordering::Acquire), self.len);
-        while at < len {
-            if self.cell_at(at).load(Ordering::Acquire) == 0 {
-                return Some(self.first + u64::from(at));
+        let mut place = self.used.load(Ordering::Acquire);
+        while let Some(cell) = self.get(place) {
+            if cell.load(Ordering::Acquire) == 0 {
+                return Some(Cell { block: self, place, position: cell });
             }
-            at += 1;
+            place += 1;
         }
         None
     }
@@ -253,37 +258,58 @@ impl<'b> BlockRef<'b> {
 }
 
 /// Where the next revision of a stream goes.
-pub(crate) struct Place<'g> {
-    revision: u64,
-    /// The block with its cell, or the last block before it.
-    block: Option<BlockRef<'g>>,
+pub(crate) enum Place<'g> {
+    /// An empty cell.
+    There(Cell<'g>),
+    /// The first cell of the block after this one, which may have to be made.
+    After(BlockRef<'g>),
+    /// The very first cell.
+    First,
 }
 
 impl<'g> Place<'g> {
     #[inline]
     pub(crate) fn revision(&self) -> u64 {
-        self.revision
+        match self {
+            Place::There(cell) => cell.revision(),
+            Place::After(block) => block.end(),
+            Place::First => 0,
+        }
     }
 
     /// Makes sure that the cell exists (rule 2).
     #[inline]
     pub(crate) fn reserve(self, index: &Index, guard: &'g Guard) -> Cell<'g> {
-        match self.block {
-            Some(block) if self.revision < block.end() => Cell(block),
-            Some(block) => Cell(block.next_or_make(&index.head)),
-            None => Cell(index.first_block(guard)),
+        match self {
+            Place::There(cell) => cell,
+            Place::After(block) => block.next_or_make(&index.head).first_cell(),
+            Place::First => index.first_block(guard).first_cell(),
         }
     }
 }
 
-/// The block of a reserved revision.
-pub(crate) struct Cell<'g>(BlockRef<'g>);
+/// The cell of a revision.
+#[derive(Clone, Copy)]
+pub(crate) struct Cell<'g> {
+    block: BlockRef<'g>,
+    place: u32,
+    position: &'g AtomicU64,
+}
 
 impl Cell<'_> {
-    /// As [`Index::enter`], for the revision that was reserved.
     #[inline]
-    pub(crate) fn enter(self, revision: u64, position: u64) {
-        self.0.enter(revision, position);
+    pub(crate) fn revision(self) -> u64 {
+        self.block.first + u64::from(self.place)
+    }
+
+    /// As [`Index::enter`].
+    #[inline]
+    pub(crate) fn enter(self, position: u64) {
+        // Release, both: pairs with the Acquire in `first_empty`. (Readers of the log need neither: the mark on the slot
+        // that follows publishes the cell to them.)
+        self.position.store(position, Ordering::Release);
+        // A hint (rule 3): a late store makes it too low, never too high.
+        self.block.used.store(self.place + 1, Ordering::Release);
     }
 }
 
@@ -317,15 +343,15 @@ impl Index {
     /// The place of the next revision, as of what the caller has seen finished.
     #[inline]
     pub(crate) fn place<'g>(&self, guard: &'g Guard) -> Place<'g> {
-        let Some(mut block) = self.last_block(guard) else { return Place { revision: 0, block: None } };
+        let Some(mut block) = self.last_block(guard) else { return Place::First };
         loop {
-            if let Some(revision) = block.first_empty() {
-                return Place { revision, block: Some(block) };
+            if let Some(cell) = block.first_empty() {
+                return Place::There(cell);
             }
             // Acquire: pairs with the Release in `next_or_make`.
             let next = block.next.load(Ordering::Acquire);
             if next.is_null() {
-                return Place { revision: block.end(), block: Some(block) };
+                return Place::After(block);
             }
             self.advance_tail(block, next);
             // SAFETY: as in `last_block`.

@@ -198,7 +198,7 @@ impl<S> Read<S> {
     /// The bounds as indexes of slots or as revisions.
     fn range(&self) -> Range {
         let core = self.log.core();
-        if (self.since.is_some() || self.until.is_some()) && !core.config.shape.time {
+        if (self.since.is_some() || self.until.is_some()) && !core.config.shape.time() {
             return Range::EMPTY;
         }
         let guard = core.pin();

@@ -19,6 +19,7 @@
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use super::arena::Chunk;
 use super::canary::Canary;
 use super::directory::Entry;
-use crate::model::{self, Attributes, Kind, Parts, Payload, Recorded, Timestamp};
+use crate::model::{self, Attributes, Extra, Kind, Parts, Recorded, Timestamp};
 use crate::sync::{AtomicU32, Ordering, fence};
 
 /// The longest payload that a borrowed slice is copied inline for, in bytes.
@@ -40,6 +41,12 @@ const BYTES: u8 = 16;
 const ATTRIBUTES: u8 = 32;
 /// Two bits: which class of chunk the record lies in.
 const CLASS_SHIFT: u32 = 6;
+
+/// Without a branch: asked for every record.
+#[inline]
+fn flag(on: bool, flag: u8) -> u8 {
+    u8::from(on) * flag
+}
 
 /// The fixed part of a record.
 #[repr(C)]
@@ -56,23 +63,34 @@ pub(crate) struct Header {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Header>() == 32, "the header is half a cache line");
+const _: () =
+    assert!(align_of::<Bytes>() == align_of::<usize>() && size_of::<Bytes>().is_multiple_of(size_of::<usize>()));
 const _: () = assert!(align_of::<Header>() == ALIGN && align_of::<Bytes>() <= ALIGN);
 
 /// Records lie on multiples of this, which leaves three bits of a slot for tags.
 pub(crate) const ALIGN: usize = 8;
 const WORD: usize = 8;
 
-/// The optional fields that the log decides on, not the message.
+/// The optional fields that the log decides on, not the message: flags that all its records have.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Shape {
-    pub(crate) time: bool,
-    pub(crate) sum: bool,
-}
+pub(crate) struct Shape(u8);
 
 impl Shape {
+    pub(crate) fn new(time: bool, sum: bool) -> Self {
+        Self(flag(time, TIME) | flag(sum, SUM))
+    }
+
     #[inline]
     pub(crate) fn any(self) -> bool {
-        self.time || self.sum
+        self.0 != 0
+    }
+
+    pub(crate) fn time(self) -> bool {
+        self.0 & TIME != 0
+    }
+
+    pub(crate) fn sum(self) -> bool {
+        self.0 & SUM != 0
     }
 }
 
@@ -121,34 +139,16 @@ fn text_offset(flags: u8) -> usize {
     TEXT[usize::from(flags & 63)].into()
 }
 
-/// How large a record will be, and what is in it.
-#[derive(Clone, Copy)]
-pub(crate) struct Plan {
-    flags: u8,
-    attributes: u32,
-    pub(crate) size: usize,
-}
+/// The longest that everything before the text can be.
+const TEXT_MAX: usize = size_of::<Header>() + 3 * WORD + size_of::<Bytes>();
 
-impl Plan {
-    /// `linked`: another record of the same batch follows.
-    #[inline]
-    pub(crate) fn new(parts: &Parts<'_, '_>, shape: Shape, linked: bool) -> Self {
-        let flag = |on: bool, flag: u8| if on { flag } else { 0 };
-        let inline = match parts.payload {
-            Payload::Slice(slice) => Some(slice.len()),
-            Payload::Bytes(_) => None,
-        };
-        let attributes = parts.extra.map_or(0, model::encoded_len);
-        let flags = flag(parts.kind == Kind::Command, COMMAND)
-            | flag(shape.time, TIME)
-            | flag(shape.sum, SUM)
-            | flag(linked, NEXT)
-            | flag(inline.is_none(), BYTES)
-            | flag(parts.extra.is_some(), ATTRIBUTES);
-        let tail = parts.name.len() + inline.unwrap_or(0) + if parts.extra.is_some() { 4 + attributes } else { 0 };
-        let size = (text_offset(flags) + tail).next_multiple_of(ALIGN);
-        let attributes = u32::try_from(attributes).unwrap_or_else(|_| unreachable!("metadata is limited to 16 MiB"));
-        Self { flags, attributes, size }
+/// Room enough for a record of `parts` that has `inline` of its payload, whatever fields the log adds.
+#[inline]
+pub(crate) fn most_bytes(parts: &Parts<'_, '_>, inline: &[u8]) -> usize {
+    let most = TEXT_MAX + ALIGN + parts.name.len() + inline.len();
+    match parts.extra {
+        None => most,
+        Some(extra) => most + 4 + model::encoded_len(extra),
     }
 }
 
@@ -159,64 +159,64 @@ impl Plan {
 pub(crate) struct Draft(NonNull<Header>);
 
 impl Draft {
-    /// Writes a record at `at`.
+    /// Writes a record at `at`, and returns the end of it, aligned. Its payload is `inline`, or the handle `bytes`.
+    /// `linked`: another record of the same batch follows.
     ///
     /// # Safety
-    /// `at` is aligned to `ALIGN` and has `plan.size` writable bytes in a chunk of class `class`; `plan` was made from
-    /// `parts`; a slice payload has at most [`INLINE_MAX`] bytes; `stream` outlives the chunk.
-    #[inline]
+    /// `at` is aligned to `ALIGN` and has [`most_bytes`] writable bytes in a chunk of class `class`; the name
+    /// has at most 255 bytes, a slice payload at most [`INLINE_MAX`]; `stream` outlives the chunk.
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "as `Arena::draft_of`, its only caller")]
+    #[allow(clippy::too_many_arguments, reason = "all that a record is made of")]
+    #[allow(clippy::cast_possible_truncation, reason = "names and inline payloads are bounded, as the contract says")]
     pub(crate) unsafe fn write(
         at: NonNull<u8>,
-        plan: Plan,
         class: u8,
+        shape: Shape,
+        linked: bool,
         parts: &Parts<'_, '_>,
+        inline: &[u8],
+        bytes: Option<&Bytes>,
         stream: NonNull<Entry>,
-    ) -> Self {
-        let inline: &[u8] = match parts.payload {
-            Payload::Slice(slice) => slice,
-            Payload::Bytes(_) => &[],
-        };
+    ) -> (Self, NonNull<u8>) {
         debug_assert!(inline.len() <= INLINE_MAX && parts.name.len() <= 255);
+        let flags = shape.0
+            | flag(parts.kind == Kind::Command, COMMAND)
+            | flag(linked, NEXT)
+            | flag(bytes.is_some(), BYTES)
+            | flag(parts.extra.is_some(), ATTRIBUTES);
         let header = at.cast::<Header>();
-        // SAFETY: the memory is ours, aligned and large enough, by the contract of this function; every offset comes from
-        // the same plan that the size was computed from.
+        // SAFETY: the memory is ours, aligned and large enough, by the contract of this function; no offset is larger than
+        // what `most_bytes` counts for it.
         unsafe {
-            header.write(Header {
-                holders: AtomicU32::new(1),
-                name_len: u8::try_from(parts.name.len())
-                    .unwrap_or_else(|_| unreachable!("a name has at most 255 bytes")),
-                flags: plan.flags | class << CLASS_SHIFT,
-                payload_len: u16::try_from(inline.len()).unwrap_or_else(|_| unreachable!("bounded by INLINE_MAX")),
-                position: 0,
-                revision: 0,
-                stream,
-                canary: Canary::new(),
-            });
-            if plan.flags & NEXT != 0 {
-                at.byte_add(Offsets::of(plan.flags).next).cast::<Option<NonNull<Header>>>().write(None);
+            // Position and revision follow in `place`.
+            (&raw mut (*header.as_ptr()).holders).write(AtomicU32::new(1));
+            (&raw mut (*header.as_ptr()).name_len).write(parts.name.len() as u8);
+            (&raw mut (*header.as_ptr()).flags).write(flags | class << CLASS_SHIFT);
+            (&raw mut (*header.as_ptr()).payload_len).write(inline.len() as u16);
+            (&raw mut (*header.as_ptr()).stream).write(stream);
+            (&raw mut (*header.as_ptr()).canary).write(Canary::new());
+            if linked {
+                at.byte_add(Offsets::of(flags).next).cast::<Option<NonNull<Header>>>().write(None);
             }
-            if let Payload::Bytes(bytes) = parts.payload {
+            let text = at.byte_add(text_offset(flags));
+            if let Some(bytes) = bytes {
                 // A second copy of the handle, not a clone: on publication the message forgets its own, until then the
                 // record's is never used.
-                at.byte_add(text_offset(plan.flags) - size_of::<Bytes>())
-                    .cast::<Bytes>()
-                    .copy_from_nonoverlapping(NonNull::from(bytes), 1);
+                copy_by_words(NonNull::from(bytes), text.byte_sub(size_of::<Bytes>()));
             }
-            let text = at.byte_add(text_offset(plan.flags));
             copy_short(parts.name.as_bytes(), text);
-            let payload = text.byte_add(parts.name.len());
+            let mut end = text.byte_add(parts.name.len());
             if !inline.is_empty() {
-                payload.copy_from_nonoverlapping(start(inline), inline.len());
+                end.copy_from_nonoverlapping(start(inline), inline.len());
+                end = end.byte_add(inline.len());
             }
             if let Some(extra) = parts.extra {
-                let length = payload.byte_add(inline.len());
-                length.cast::<u32>().write_unaligned(plan.attributes);
-                let block = length.byte_add(4);
-                block.write_bytes(0, plan.attributes as usize);
-                model::encode(extra, std::slice::from_raw_parts_mut(block.as_ptr(), plan.attributes as usize));
+                end = write_attributes(end, extra);
             }
+            let round = end.addr().get().wrapping_neg() % ALIGN;
+            (Self(header), end.byte_add(round))
         }
-        Self(header)
     }
 
     /// Sets what is known only at the slot.
@@ -268,6 +268,39 @@ impl Draft {
     /// The draft as a record, for its appender.
     pub(crate) fn record<'d>(self) -> Record<'d> {
         Record(self.0, PhantomData)
+    }
+}
+
+/// Writes the attributes with their length, and returns the end of them. Apart from the records that have none.
+///
+/// # Safety
+/// `at` has 4 bytes and those of the encoded attributes, writable.
+#[inline(never)]
+unsafe fn write_attributes(at: NonNull<u8>, extra: &Extra<'_>) -> NonNull<u8> {
+    let len = model::encoded_len(extra);
+    // SAFETY: by the contract.
+    unsafe {
+        at.cast::<u32>().write_unaligned(u32::try_from(len).expect("metadata is limited to 16 MiB"));
+        let block = at.byte_add(4);
+        block.write_bytes(0, len);
+        model::encode(extra, std::slice::from_raw_parts_mut(block.as_ptr(), len));
+        block.byte_add(len)
+    }
+}
+
+/// Copies the handle of a payload word by word. It was just written so: a processor makes wider loads wait until the
+/// words have left its store buffer.
+///
+/// # Safety
+/// `to` is aligned to `ALIGN` and has the size of a `Bytes` in writable bytes.
+#[inline]
+unsafe fn copy_by_words(from: NonNull<Bytes>, to: NonNull<u8>) {
+    const WORDS: usize = size_of::<Bytes>() / size_of::<usize>();
+    let (from, to) = (from.cast::<MaybeUninit<*const ()>>(), to.cast::<MaybeUninit<*const ()>>());
+    for word in 0..WORDS {
+        // SAFETY: by the contract; a `Bytes` is aligned as a pointer, and a multiple of it in size. Volatile, so that the
+        // loads stay apart.
+        unsafe { to.add(word).write(from.add(word).read_volatile()) };
     }
 }
 
@@ -401,8 +434,10 @@ impl<'r> Record<'r> {
     #[inline]
     pub(crate) fn bytes(self) -> Option<&'r Bytes> {
         let flags = self.header().flags;
-        // SAFETY: the flag says that the field is there; it is owned by the record since its publication.
-        (flags & BYTES != 0).then(|| unsafe { self.0.byte_add(Offsets::of(flags).bytes).cast::<Bytes>().as_ref() })
+        // SAFETY: the flag says that the field is there, right before the text; it is owned by the record since its
+        // publication.
+        (flags & BYTES != 0)
+            .then(|| unsafe { self.0.byte_add(text_offset(flags) - size_of::<Bytes>()).cast::<Bytes>().as_ref() })
     }
 
     pub(crate) fn attributes(self) -> Attributes<'r> {

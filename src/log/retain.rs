@@ -54,11 +54,16 @@ impl Core {
     /// After an append of `appended` records: keeps to the retention, a bounded step at a time.
     #[inline]
     pub(crate) fn after_append(&self, appended: u64, end: u64, now: Timestamp) {
-        if self.config.retention.is_any() {
-            self.retain(appended.saturating_mul(2).max(STEP), end, now, &self.pin());
-            let budget = usize::try_from(appended.saturating_mul(2)).unwrap_or(usize::MAX).saturating_add(8);
-            self.garbage.sweep(budget, &self.domain);
+        if self.config.retains {
+            self.retain_step(appended, end, now);
         }
+    }
+
+    #[inline(never)]
+    fn retain_step(&self, appended: u64, end: u64, now: Timestamp) {
+        self.retain(appended.saturating_mul(2).max(STEP), end, now, &self.pin());
+        let budget = usize::try_from(appended.saturating_mul(2)).unwrap_or(usize::MAX).saturating_add(8);
+        self.garbage.sweep(budget, &self.domain);
     }
 
     /// Raises the floor by up to `step` as far as retention asks for it.
@@ -96,7 +101,7 @@ impl Core {
 
     /// Bytes of all records ever, up to `end`.
     fn total_bytes(&self, end: u64, guard: &Guard) -> u64 {
-        if !self.config.shape.sum || end == 0 {
+        if !self.config.shape.sum() || end == 0 {
             return 0;
         }
         self.segment_of(end - 1, guard).map_or(0, |segment| {
@@ -107,7 +112,7 @@ impl Core {
 
     /// Removes all that retention asks for, and returns memory as far as nobody uses it.
     pub(crate) fn maintain(&self) {
-        if self.config.retention.is_any() {
+        if self.config.retains {
             let now = self.config.time.now();
             let guard = self.pin();
             let end = self.end(&guard);

@@ -150,10 +150,16 @@ impl Segment {
         index.wrapping_sub(self.first) < self.slots.len() as u64
     }
 
+    /// The slot of `index`, when it lies in this segment.
+    #[inline]
+    pub(crate) fn get(&self, index: u64) -> Option<&Slot> {
+        if self.holds(index) { self.slots.get(as_index(index.wrapping_sub(self.first))) } else { None }
+    }
+
     /// The slot of `index`, which lies in this segment.
     #[inline]
     pub(crate) fn slot(&self, index: u64) -> &Slot {
-        &self.slots[as_index(index.wrapping_sub(self.first))]
+        self.get(index).expect("the slot lies in this segment")
     }
 
     /// The record at `index`, which lies in this segment and was seen finished by the caller.

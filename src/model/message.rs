@@ -152,6 +152,18 @@ impl<'a> Message<'a> {
         std::mem::forget(std::mem::replace(&mut self.payload, Payload::Slice(&[])));
     }
 
+    /// Whether dropping it frees anything. Cheaper to ask than to drop what owns nothing.
+    #[inline]
+    pub(crate) fn owns_anything(&self) -> bool {
+        self.name.is_owned() || self.extra.is_some() || matches!(self.payload, Payload::Bytes(_))
+    }
+
+    /// The message, leaving an empty one.
+    pub(crate) fn take(&mut self) -> Self {
+        let empty = Self { kind: self.kind, name: Name::from_static("-"), payload: Payload::Slice(&[]), extra: None };
+        std::mem::replace(self, empty)
+    }
+
     #[inline]
     pub(crate) fn parts(&self) -> Parts<'_, 'a> {
         Parts { kind: self.kind, name: &self.name, payload: &self.payload, extra: self.extra.as_deref() }
@@ -172,6 +184,16 @@ impl<'a> Message<'a> {
                 LimitExceeded::check(Limit::MetadataBytes, attributes::encoded_len(extra), limits.metadata_bytes)
             }
         }
+    }
+}
+
+impl Message<'_> {
+    /// Whether [`check`](Self::check) has nothing against it.
+    #[inline]
+    pub(crate) fn is_within(&self, limits: &Limits) -> bool {
+        self.payload.len() <= limits.payload_bytes
+            && self.name.len() <= limits.name_bytes
+            && (self.extra.is_none() || self.check(limits).is_ok())
     }
 }
 

@@ -50,6 +50,12 @@ impl<'a> Name<'a> {
         })
     }
 
+    /// Whether it has memory of its own.
+    #[inline]
+    pub(crate) fn is_owned(&self) -> bool {
+        matches!(self.0, Text::Any(Cow::Owned(_)))
+    }
+
     /// The name as text.
     #[inline]
     pub fn as_str(&self) -> &str {
