@@ -30,6 +30,10 @@ pub(crate) struct Range {
 impl Range {
     pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
 
+    fn first(self, count: u64) -> Self {
+        Self { start: self.start, end: self.end.min(self.start.saturating_add(count)) }
+    }
+
     fn within(self, start: u64, end: u64) -> Self {
         Self { start: self.start.max(start), end: self.end.min(end) }
     }
@@ -56,7 +60,11 @@ impl Range {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Cursor {
+    /// Indexes in the held segment that are next without further questions: all are wanted, less those removed meanwhile.
+    run: Range,
     walk: Walk,
+    backwards: bool,
+    /// How many may follow, those of the run not included.
     left: u64,
     query: Option<Query>,
     lent: Option<ManuallyDrop<Envelope>>,
@@ -82,18 +90,53 @@ impl Cursor {
             None => Walk::Log(LogWalk { rest: range, run: Range::EMPTY, backwards }),
             Some(entry) => Walk::Stream(StreamWalk { entry, range, backwards, near: [0; NEAR], at: 0, len: 0 }),
         };
-        Self { walk, left: count, query, lent: None, held: Held { log, segment: None } }
+        Self { run: Range::EMPTY, walk, backwards, left: count, query, lent: None, held: Held { log, segment: None } }
     }
 
     /// The next envelope; none at the end, and from then on.
     #[allow(clippy::should_implement_trait, reason = "it lends, which an iterator cannot")]
     #[inline]
     pub fn next(&mut self) -> Option<&Envelope> {
-        if self.left == 0 {
-            return None;
+        let index = self.run.start;
+        if index < self.run.end {
+            self.run.start += 1;
+            if let Some(record) = self.held.record(index) {
+                // SAFETY: as in `search`.
+                let lent = unsafe { Envelope::lend(record) };
+                return Some(self.lent.insert(lent));
+            }
+            // Removed since the run began: it does not count.
+            self.left += 1;
         }
+        self.search()
+    }
+
+    /// The next envelope when it is not simply the next in the run. Apart, so that `next` is small enough to be inlined.
+    #[inline(never)]
+    fn search(&mut self) -> Option<&Envelope> {
         loop {
+            // What is left of a run has been removed, up to where the floor is.
+            while self.run.start < self.run.end {
+                self.run.start += 1;
+                if let Some(record) = self.held.record(self.run.start - 1) {
+                    // SAFETY: as below.
+                    let lent = unsafe { Envelope::lend(record) };
+                    return Some(self.lent.insert(lent));
+                }
+                self.left += 1;
+            }
+            if self.left == 0 {
+                return None;
+            }
             let index = match &mut self.walk {
+                _ if self.query.is_none() && !self.backwards => {
+                    self.run = match &mut self.walk {
+                        Walk::Log(log) => log.next_run(&mut self.held)?.first(self.left),
+                        Walk::Stream(stream) => stream.next_run(&mut self.held, self.left)?,
+                    };
+                    self.left -= self.run.end - self.run.start;
+                    continue;
+                }
                 Walk::Log(log) => log.next_index(&mut self.held)?,
                 Walk::Stream(stream) => stream.next_index(&mut self.held)?,
             };
@@ -136,10 +179,10 @@ impl Held {
     /// The record at an index of the view that lies in the held segment; none when it was removed.
     #[inline]
     fn record(&self, index: u64) -> Option<Record<'_>> {
-        let segment = self.segment?;
         if index < self.log.core().first() {
             return None;
         }
+        let segment = self.segment?;
         // SAFETY: held until the cursor moves on; finished, because it lies in the view.
         Some(unsafe { segment.as_ref() }.record(index))
     }
@@ -153,14 +196,14 @@ impl Held {
     /// Takes hold of the segment of `index`; false when it has been removed.
     #[cold]
     fn change(&mut self, index: u64) -> bool {
-        let log = self.log.clone();
-        let guard = log.core().pin();
-        let found = Self::find(log.core(), self.segment, index, &guard);
-        if let Some(segment) = found {
+        let guard = self.log.core().pin();
+        let found = Self::find(self.log.core(), self.segment, index, &guard).map(|segment| {
             segment.hold();
-        }
+            NonNull::from(segment)
+        });
+        drop(guard);
         self.let_go();
-        self.segment = found.map(NonNull::from);
+        self.segment = found;
         found.is_some()
     }
 
@@ -208,7 +251,7 @@ impl LogWalk {
     #[inline]
     fn next_index(&mut self, held: &mut Held) -> Option<u64> {
         if self.run.start >= self.run.end {
-            self.next_run(held)?;
+            self.run = self.next_run(held)?;
         }
         if self.backwards {
             self.run.end -= 1;
@@ -218,8 +261,9 @@ impl LogWalk {
         Some(self.run.start - 1)
     }
 
+    /// Takes hold of the segment of the next index, and returns the indexes that are to be read in it.
     #[cold]
-    fn next_run(&mut self, held: &mut Held) -> Option<()> {
+    fn next_run(&mut self, held: &mut Held) -> Option<Range> {
         loop {
             self.rest.start = self.rest.start.max(held.log.core().first());
             if self.rest.start >= self.rest.end {
@@ -232,13 +276,13 @@ impl LogWalk {
             }
             let slots = held.log.core().config.segment_bits;
             let first = (index >> slots) << slots;
-            self.run = self.rest.within(first, first + (1 << slots));
+            let run = self.rest.within(first, first + (1 << slots));
             if self.backwards {
-                self.rest.end = self.run.start;
+                self.rest.end = run.start;
             } else {
-                self.rest.start = self.run.end;
+                self.rest.start = run.end;
             }
-            return Some(());
+            return Some(run);
         }
     }
 }
@@ -251,7 +295,7 @@ struct StreamWalk {
     /// Revisions still to come, those in `near` not included.
     range: Range,
     backwards: bool,
-    /// Positions copied from the index, in the order of the revisions.
+    /// Positions copied from the index, in the order of the read.
     near: [u64; NEAR],
     at: usize,
     len: usize,
@@ -264,13 +308,28 @@ impl StreamWalk {
         if self.at == self.len {
             self.refill(&held.log)?;
         }
+        let index = self.near[self.at % NEAR] - 1;
         self.at += 1;
-        let place = if self.backwards { self.len - self.at } else { self.at - 1 };
-        let index = self.near[place] - 1;
         if !held.holds(index) {
             held.change(index);
         }
         Some(index)
+    }
+
+    /// The next indexes that follow one another in the held segment, `most` at most.
+    fn next_run(&mut self, held: &mut Held, most: u64) -> Option<Range> {
+        let start = self.next_index(held)?;
+        let mut run = Range { start, end: start + 1 };
+        // Positions are indexes plus one: the position of the index after the run is one more than its end.
+        while self.at < self.len
+            && self.near[self.at % NEAR] == run.end + 1
+            && run.end - run.start < most
+            && held.holds(run.end)
+        {
+            run.end += 1;
+            self.at += 1;
+        }
+        Some(run)
     }
 
     #[cold]
@@ -290,6 +349,7 @@ impl StreamWalk {
             if self.len > 0 {
                 self.at = 0;
                 if self.backwards {
+                    self.near[..self.len].reverse();
                     self.range.end = from;
                 } else {
                     self.range.start = from + self.len as u64;
