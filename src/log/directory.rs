@@ -357,6 +357,7 @@ impl Directory {
             let left = Left(from);
             // SAFETY: nobody finds it any more who was not pinned by now.
             unsafe { guard.defer(move || left.free()) };
+            guard.flush();
         }
     }
 

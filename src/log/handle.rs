@@ -236,6 +236,10 @@ impl Log {
 
     /// Segments that were truncated and whose memory is still in use: by a cursor, by a thread that stopped in the middle
     /// of a call, or because nobody has swept them yet.
+    ///
+    /// A cursor that stops keeps one segment, an envelope none (it keeps its chunk of memory). While a thread is stopped in
+    /// the middle of a call, nothing that is removed after that is returned, in any log of the process: this number grows
+    /// by every segment removed. Once the thread goes on, [`maintain`](Self::maintain) returns them, some dozens a call.
     pub fn unreturned_segments(&self) -> u64 {
         self.0.garbage.pending()
     }

@@ -533,6 +533,7 @@ impl Index {
                 let unlinked = Unlinked(head);
                 // SAFETY: unlinked; whoever could still see it is pinned now.
                 unsafe { guard.defer(move || unlinked.free()) };
+                guard.flush();
             }
         }
     }

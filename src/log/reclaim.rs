@@ -6,38 +6,104 @@
 
 #[cfg(not(loom))]
 mod imp {
+    use std::mem::ManuallyDrop;
+    use std::ptr::{null_mut, without_provenance_mut};
+
+    use crossbeam_epoch::{LocalHandle, default_collector};
+    use crossbeam_utils::CachePadded;
+
+    use crate::sync::{AtomicPtr, Ordering, thread_number};
+
     /// Who shares garbage. In production all logs share crossbeam's default collector.
     #[derive(Debug)]
     pub(crate) struct Domain;
 
-    pub(crate) struct Guard(crossbeam_epoch::Guard);
-
-    /// A place of one's own among those who pin: without it, each pin looks up the thread's. It may go from thread to
-    /// thread like any value (crossbeam's handle is tied to its user, not to a thread), but never be used by two at once.
-    pub(crate) struct Participant(crossbeam_epoch::LocalHandle);
+    /// A place of one's own among those who pin. It may go from thread to thread like any value (crossbeam's handle is
+    /// tied to its user, not to a thread), but never be used by two at once.
+    pub(crate) struct Participant(LocalHandle);
 
     impl Participant {
+        fn new() -> Self {
+            Self(default_collector().register())
+        }
+
         #[inline]
         pub(crate) fn pin(&self) -> Guard {
-            Guard(self.0.pin())
+            Guard { guard: ManuallyDrop::new(self.0.pin()), borrowed: None }
+        }
+    }
+
+    /// Participants of whoever has none: each is null before its first use, in use, or free. They are kept here and not in
+    /// thread-locals, because a thread-local with a destructor is registered with the C library, under a lock of it: a
+    /// thread stopped there would hold up the first call of every other (law L6).
+    static POOL: [CachePadded<AtomicPtr<Participant>>; PLACES] =
+        [const { CachePadded::new(AtomicPtr::new(null_mut())) }; PLACES];
+
+    const PLACES: usize = 64;
+
+    /// How many places a pin tries.
+    const TRIES: usize = 4;
+
+    fn in_use() -> *mut Participant {
+        without_provenance_mut(1)
+    }
+
+    /// A participant out of the pool.
+    struct Borrowed {
+        place: &'static AtomicPtr<Participant>,
+        participant: &'static Participant,
+    }
+
+    pub(crate) struct Guard {
+        guard: ManuallyDrop<crossbeam_epoch::Guard>,
+        borrowed: Option<Borrowed>,
+    }
+
+    impl Drop for Guard {
+        #[inline]
+        fn drop(&mut self) {
+            // SAFETY: dropped here alone, before its participant goes to another.
+            unsafe { ManuallyDrop::drop(&mut self.guard) };
+            if let Some(Borrowed { place, participant }) = self.borrowed.take() {
+                // Release: pairs with the Acquire in `Domain::pin`. A store will do: a place in use is left alone by others.
+                place.store(std::ptr::from_ref(participant).cast_mut(), Ordering::Release);
+            }
         }
     }
 
     impl Domain {
         #[allow(clippy::unused_self, reason = "under loom a log has a domain of its own")]
         pub(crate) fn participant(&self) -> Participant {
-            Participant(crossbeam_epoch::default_collector().register())
+            Participant::new()
         }
 
         pub(crate) fn new() -> Self {
             Self
         }
 
+        /// Lock-free: when the places tried are in use, with a participant for this once.
         #[inline]
         #[allow(clippy::unused_self, reason = "under loom a log has a domain of its own")]
         pub(crate) fn pin(&self) -> Guard {
-            Guard(crossbeam_epoch::pin())
+            let start = thread_number();
+            for place in (start..start + TRIES).map(|n| &*POOL[n % PLACES]) {
+                // Acquire: pairs with the Release in `Guard::drop`; what the last user did to it comes before what we do.
+                let taken = place.swap(in_use(), Ordering::Acquire);
+                if taken != in_use() {
+                    // SAFETY: put there by a guard, from a box that is never freed; while the place says `in_use` it is
+                    // nobody else's.
+                    let participant = unsafe { taken.as_ref() }.unwrap_or_else(|| first_in_place());
+                    let guard = ManuallyDrop::new(participant.0.pin());
+                    return Guard { guard, borrowed: Some(Borrowed { place, participant }) };
+                }
+            }
+            Participant::new().pin()
         }
+    }
+
+    #[cold]
+    fn first_in_place() -> &'static Participant {
+        Box::leak(Box::new(Participant::new()))
     }
 
     impl Guard {
@@ -47,12 +113,12 @@ mod imp {
         /// `job` may run on another thread, and must be right to run at any later time.
         pub(crate) unsafe fn defer(&self, job: impl FnOnce() + 'static) {
             // SAFETY: passed on to our caller.
-            unsafe { self.0.defer_unchecked(job) };
+            unsafe { self.guard.defer_unchecked(job) };
         }
 
-        /// Asks for deferred work to be done soon.
+        /// Asks for deferred work to be done soon: until then it may wait in the participant's bag.
         pub(crate) fn flush(&self) {
-            self.0.flush();
+            self.guard.flush();
         }
     }
 }

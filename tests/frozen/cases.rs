@@ -61,14 +61,9 @@ impl Start {
     }
 }
 
-/// One victim, whose first call into the log this is. The others have called it before: see `first_calls`.
+/// One victim, whose first call into the log this is.
 fn first_call(name: &str, start: Start, appends: u64, make: impl Make) -> Case {
-    Case { others_are_warm: true, ..case(name, Start { warm: 0, ..start }, appends, make) }
-}
-
-/// A thread's first call while another thread's first call is frozen.
-pub fn first_calls() -> Case {
-    case("a thread's first call, another's first call frozen", Start { warm: 0, ..START }, 0, end())
+    case(name, Start { warm: 0, ..start }, appends, make)
 }
 
 /// One victim, whose operation appends so many messages.

@@ -10,8 +10,7 @@
 //! - A miss of the deadline is watched three seconds more, to tell a busy machine (*late*) from a thread that waits for
 //!   another (*blocked*).
 //! - The memory allocator is excluded, by one that cannot block (`allocator`).
-//! - A thread's first call into a log is tested apart from later ones. It may happen while any call of another thread is
-//!   frozen, but for one: while another thread's first call is frozen inside libc (`first_calls`).
+//! - A thread's first call into a log is tested apart from later ones, and so are other threads' first calls beside it.
 //! - Two logs that do block are the control: the harness must say so (`control`).
 //! - Pairs of victims, each frozen somewhere, are sampled (`pairs`).
 //! - What a frozen thread keeps of the log's memory is bounded, and is returned after the thaw (`memory`).
@@ -28,8 +27,6 @@ mod allocator;
 mod cases;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod control;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod first_calls;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod memory;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use crate::memory::{self, Measured, Memory};
 use crate::pipe::Pipe;
 use crate::sweep::{self, Case, Extent, Row};
-use crate::{cases, control, first_calls, pairs, trace};
+use crate::{cases, control, pairs, trace};
 
 /// Something to be done in a process of its own.
 enum Job {
@@ -14,7 +14,6 @@ enum Job {
     Case(Case),
     Pair(Case),
     Memory(Memory),
-    FirstCalls(Case),
 }
 
 #[derive(Clone, Copy)]
@@ -27,7 +26,7 @@ impl Job {
     fn name(&self) -> &str {
         match self {
             Job::Control(which) => control::NAMES[*which],
-            Job::Case(case) | Job::Pair(case) | Job::FirstCalls(case) => &case.name,
+            Job::Case(case) | Job::Pair(case) => &case.name,
             Job::Memory(memory) => memory.name,
         }
     }
@@ -40,7 +39,6 @@ impl Job {
                 let (firsts, most) = if extent.all { (20, 100) } else { (2, 15) };
                 Came::Row(pairs::run(case, firsts, Extent { all: false, most, ..extent }))
             }
-            Job::FirstCalls(case) => Came::Row(first_calls::run(case, extent)),
             Job::Memory(memory) => Came::Memory(memory::run(memory)),
         }
     }
@@ -50,7 +48,6 @@ fn jobs() -> Vec<Job> {
     let mut jobs: Vec<_> = (0..control::NAMES.len()).map(Job::Control).collect();
     jobs.extend(cases::all().into_iter().map(Job::Case));
     jobs.extend(cases::pairs().into_iter().map(Job::Pair));
-    jobs.push(Job::FirstCalls(cases::first_calls()));
     jobs.extend(memory::all().into_iter().map(Job::Memory));
     let words: Vec<_> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     jobs.retain(|job| words.is_empty() || words.iter().any(|word| job.name().contains(word.as_str())));
@@ -162,10 +159,7 @@ fn print(jobs: &[Job], came: &[Option<Came>]) -> bool {
             right &= row.blocked > 0 && row.failed == 0;
             continue;
         }
-        right &= row.failed == 0 && (row.blocked == 0 || matches!(job, Job::FirstCalls(_)));
-        if matches!(job, Job::FirstCalls(_)) {
-            continue;
-        }
+        right &= row.failed == 0 && row.blocked == 0;
         total.instructions += row.instructions;
         total.positions += row.positions;
         total.blocked += row.blocked;
@@ -173,7 +167,7 @@ fn print(jobs: &[Job], came: &[Option<Came>]) -> bool {
         total.failed += row.failed;
         total.microseconds += row.microseconds;
     }
-    print_row("all but the controls and first calls against first calls", &total);
+    print_row("all but the controls", &total);
     print_memory(jobs, came);
     for (job, _) in jobs.iter().zip(came).filter(|(_, came)| came.is_none()) {
         println!("FAILED: {}: its process died", job.name());

@@ -33,8 +33,6 @@ pub struct Scene {
 /// What the others do when they are told to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Each for itself: its thread's first call into the log.
-    Warm,
     /// The first one alone: one message. Its position tells whether the victim's slot was taken.
     Probe,
     /// The first one alone: one message, or as many as make it go on to other segments.
@@ -46,7 +44,7 @@ pub enum Stage {
     Clear,
 }
 
-const STAGES: [Stage; 6] = [Stage::Warm, Stage::Probe, Stage::One, Stage::Many, Stage::Work, Stage::Clear];
+const STAGES: [Stage; 5] = [Stage::Probe, Stage::One, Stage::Many, Stage::Work, Stage::Clear];
 
 /// What a thread tells at a breakpoint: that it is there, that its check failed, or a number that came of it.
 pub const READY: u64 = 0;

@@ -13,14 +13,11 @@ pub struct Case {
     pub before: Vec<Move>,
     /// The victim that is frozen at each position.
     pub frozen: usize,
-    /// Whether both of the others have called the log before; otherwise one of them makes its thread's first call while
-    /// the victim is frozen.
-    pub others_are_warm: bool,
 }
 
 impl Case {
     pub fn new(name: &str, scene: impl Fn() -> Scene + 'static) -> Self {
-        Self { name: name.to_owned(), scene: Box::new(scene), before: Vec::new(), frozen: 0, others_are_warm: false }
+        Self { name: name.to_owned(), scene: Box::new(scene), before: Vec::new(), frozen: 0 }
     }
 
     /// The same after some moves.
@@ -129,9 +126,6 @@ pub fn sweep(case: &Case, scene: &mut Option<Scene>, extent: Extent, row: &mut R
 /// A child in which the moves were made, and then the frozen victim executed so many instructions.
 pub fn begin(case: &Case, scene: &mut Option<Scene>, position: u64) -> Result<Child, Crash> {
     let mut child = Child::start(scene)?;
-    if case.others_are_warm {
-        child.both(Stage::Warm, PATIENCE);
-    }
     child.follow(&case.before, PATIENCE)?;
     child.step(case.frozen, position)?;
     Ok(child)
