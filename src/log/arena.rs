@@ -19,7 +19,7 @@ use super::directory::{Directory, Entry};
 use super::reclaim::dealloc;
 use super::record::{ALIGN, Draft, Shape, layout, most_bytes};
 use crate::model::{Message, Parts, Payload};
-use crate::sync::{Arc, AtomicU32, Ordering, fence};
+use crate::sync::{Arc, AtomicU32, Ordering, acquire};
 
 /// Size and alignment of the chunks of each class, in bytes.
 #[cfg(not(loom))]
@@ -87,17 +87,17 @@ impl Chunk {
     /// # Safety
     /// `this` is allocated, and `count` of what it counts has ended.
     unsafe fn subtract(this: NonNull<Self>, count: u32) {
-        // Release: pairs with the Acquire fence below, in whoever subtracts last.
+        // Release: pairs with the `acquire` below, in whoever subtracts last.
         // SAFETY: allocated, by the contract.
         let before = unsafe { this.as_ref() }.alive.fetch_sub(count, Ordering::Release);
         debug_assert!(before >= count, "a chunk never counts below zero");
         if before != count {
             return;
         }
-        // Acquire: pairs with the Release above: all uses of the chunk's records come before its end.
-        fence(Ordering::Acquire);
-        // SAFETY: nothing in the chunk is alive, and nobody else can find it.
+        // SAFETY: the caller has subtracted last; nobody else can find the chunk.
         unsafe {
+            // Acquire: pairs with the Release above: all uses of the chunk's records come before its end.
+            acquire(&this.as_ref().alive);
             let chunk = this.read();
             chunk.canary.die();
             let layout = layout(chunk.size, CLASS_BYTES[usize::from(chunk.class)]);

@@ -28,7 +28,7 @@ use super::arena::Chunk;
 use super::canary::Canary;
 use super::directory::Entry;
 use crate::model::{self, Attributes, Extra, Kind, Parts, Recorded, Timestamp};
-use crate::sync::{AtomicU32, Ordering, fence};
+use crate::sync::{AtomicU32, Ordering, acquire};
 
 /// The longest payload that a borrowed slice is copied inline for, in bytes.
 pub(crate) const INLINE_MAX: usize = 1024;
@@ -479,7 +479,7 @@ impl<'r> Record<'r> {
     /// The caller is a holder, and uses the record no more.
     #[inline]
     pub(crate) unsafe fn release(self) {
-        // Release: pairs with the Acquire fence below, in whoever lets go last: all uses come before the end.
+        // Release: pairs with the `acquire` below, in whoever lets go last: all uses come before the end.
         if self.header().holders.fetch_sub(1, Ordering::Release) == 1 {
             // SAFETY: that was the last holder.
             unsafe { self.die() };
@@ -489,7 +489,7 @@ impl<'r> Record<'r> {
     #[cold]
     unsafe fn die(self) {
         // Acquire: pairs with the Release in `release`.
-        fence(Ordering::Acquire);
+        acquire(&self.header().holders);
         let header = self.header();
         header.canary.die();
         let flags = header.flags;

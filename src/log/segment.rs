@@ -20,7 +20,7 @@ use super::index::as_index;
 use super::record::{Header, Record};
 use super::spine::{self, Link};
 use crate::model::Timestamp;
-use crate::sync::{AtomicPtr, AtomicU32, Ordering, probe};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering, acquire, probe};
 
 /// The record is finished, and so is everything before it.
 const DONE: usize = 1;
@@ -248,12 +248,12 @@ impl Segment {
     /// One holder less; true when that was the last one, who must see to it that the segment is freed.
     #[must_use]
     pub(crate) fn release(&self) -> bool {
-        // Release: pairs with the Acquire fence below.
+        // Release: pairs with the `acquire` below.
         if self.holders.fetch_sub(1, Ordering::Release) != 1 {
             return false;
         }
         // Acquire: pairs with the Release above, of every other holder: all uses come before the end.
-        crate::sync::fence(Ordering::Acquire);
+        acquire(&self.holders);
         true
     }
 

@@ -39,6 +39,19 @@ pub(crate) fn probe<T>(cell: &AtomicPtr<T>) -> *mut T {
     }
 }
 
+/// After `count` was taken down with Release, and nothing is left: all that was done before by whoever took it down comes
+/// before what follows.
+///
+/// ThreadSanitizer does not understand fences. For it the same is said by a load, which costs on some machines.
+#[inline]
+pub(crate) fn acquire(count: &AtomicU32) {
+    if cfg!(annals_tsan) {
+        count.load(Ordering::Acquire);
+    } else {
+        fence(Ordering::Acquire);
+    }
+}
+
 /// Places in an append at which a model can stop a thread for good.
 #[cfg(loom)]
 pub(crate) mod stop {

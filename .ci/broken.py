@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Breaks annals on purpose, one thing at a time, and shows that a check notices: ThreadSanitizer, recorded histories.
+
+The broken texts are those of loom-tests/mutate.py, and a few of orderings that no loom model needs. Each replaces one
+piece of source text, which must be there exactly once, in a copy of the project; then the check is run and must fail.
+Usage: broken.py [CHECK or NAME ...]; without any, all of them. Exit status 1 when something goes unnoticed.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "loom-tests"))
+from mutate import MUTATIONS  # noqa: E402
+
+# name: file, text, replacement
+BROKEN = {name: (file, text, replacement) for name, file, text, replacement, *_ in MUTATIONS}
+BROKEN |= {
+    "a chunk is let go without release": ("log/arena.rs",
+        ".alive.fetch_sub(count, Ordering::Release)",
+        ".alive.fetch_sub(count, Ordering::Relaxed)"),
+    "a segment is let go without release": ("log/segment.rs",
+        "self.holders.fetch_sub(1, Ordering::Release) != 1",
+        "self.holders.fetch_sub(1, Ordering::Relaxed) != 1"),
+    "the last holder acquires nothing": ("sync/mod.rs",
+        "count.load(Ordering::Acquire);",
+        "count.load(Ordering::Relaxed);"),
+    "an appender returns to the pool without release": ("log/core.rs",
+        "place.swap(Box::into_raw(local), Ordering::AcqRel)",
+        "place.swap(Box::into_raw(local), Ordering::Acquire)"),
+    "block published without release": ("log/index.rs",
+        "match self.next.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {",
+        "match self.next.compare_exchange(ptr::null_mut(), made, Ordering::Relaxed, Ordering::Acquire) {"),
+    "first block published without release": ("log/index.rs",
+        "match self.head.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {",
+        "match self.head.compare_exchange(ptr::null_mut(), made, Ordering::Relaxed, Ordering::Acquire) {"),
+    "probe acquires nothing": ("sync/mod.rs",
+        "return cell.load(Ordering::Acquire);",
+        "return cell.load(Ordering::Relaxed);"),
+    "tail moved without release": ("log/append.rs",
+        "self.tail.compare_exchange(here, next, Ordering::Release, Ordering::Relaxed)",
+        "self.tail.compare_exchange(here, next, Ordering::Relaxed, Ordering::Relaxed)"),
+}
+
+# check: what it is, command, what it says when it notices, environment, what it must notice.
+CHECKS = {
+    "tsan": (
+        "ThreadSanitizer", [".ci/tsan"], "WARNING: ThreadSanitizer", {"ANNALS_STRESS_SECONDS": "3"},
+        [
+            "swap publishes nothing",
+            "reader acquires nothing",
+            "probe acquires nothing",
+            "segment published without release",
+            "tail moved without release",
+            "block published without release",
+            "first block published without release",
+            "stream published without release",
+            "a holder leaves without release",
+            "a chunk is let go without release",
+            "a segment is let go without release",
+            "the last holder acquires nothing",
+            "an appender returns to the pool without release",
+            "envelope is no holder",
+            "a cursor holds nothing",
+        ],
+    ),
+}
+
+
+def copy_to(tree):
+    """What is needed to build and run the checks: all of the project but what was built or found."""
+    skipped = shutil.ignore_patterns("target", ".git", "artifacts", "benches")
+    shutil.copytree(ROOT, tree, ignore=skipped)
+
+
+def run(tree, target, command, sign, environment):
+    """Whether it was built, and whether the check noticed."""
+    env = dict(os.environ, CARGO_TARGET_DIR=str(target), **environment)
+    done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, timeout=900)
+    output = done.stdout + done.stderr
+    built = "could not compile" not in output
+    return built, done.returncode != 0 and sign in output, output
+
+
+def broken(tree, check, name):
+    """Breaks one thing, runs the check, prints a row. Whether it was noticed."""
+    title, command, sign, environment, _ = CHECKS[check]
+    file, text, replacement = BROKEN.get(name, ("", "", ""))
+    source = (tree / "src" / file).read_text() if file else ""
+    if not file or source.count(text) != 1:
+        print(f"| {name} | its text is there {source.count(text) if file else 0} times | |", flush=True)
+        return False
+    (tree / "src" / file).write_text(source.replace(text, replacement))
+    started = time.monotonic()
+    built, noticed, output = run(tree, ROOT / "target" / "broken", command, sign, environment)
+    (tree / "src" / file).write_text(source)
+    noticed = built and noticed
+    verdict = title if noticed else ("NOBODY" if built else "does not compile")
+    print(f"| {name} | {verdict} | {time.monotonic() - started:.0f} |", flush=True)
+    if not noticed:
+        print(output[-2000:])
+    return noticed
+
+
+def main():
+    wanted = set(sys.argv[1:])
+    rows = [(check, name) for check, (*_, names) in CHECKS.items() for name in names]
+    rows = [row for row in rows if not wanted or wanted.intersection(row)]
+    with tempfile.TemporaryDirectory() as temporary:
+        tree = pathlib.Path(temporary) / "annals"
+        copy_to(tree)
+        print("| broken | noticed by | s |\n| --- | --- | --- |", flush=True)
+        noticed = [broken(tree, check, name) for check, name in rows]
+    sys.exit(not rows or not all(noticed))
+
+
+if __name__ == "__main__":
+    main()
