@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Breaks annals on purpose, one thing at a time, and shows that a check notices: ThreadSanitizer, recorded histories.
+"""Breaks annals on purpose, one thing at a time, and shows that a check notices: ThreadSanitizer, recorded histories,
+shuttle.
 
 The broken texts are those of loom-tests/mutate.py, and a few of orderings that no loom model needs. Each replaces one
 piece of source text, which must be there exactly once, in a copy of the project; then the check is run and must fail.
@@ -67,6 +68,36 @@ CHECKS = {
             "an appender returns to the pool without release",
             "envelope is no holder",
             "a cursor holds nothing",
+        ],
+    ),
+    "histories": (
+        "`histories_are_linearizable`",
+        ["cargo", "test", "--release", "--test", "it", "linearizable::"], "history of seed",
+        {"RUSTFLAGS": "--cfg annals_yield", "ANNALS_HISTORIES": "20000"},
+        [
+            "expectation decided before the slot",
+            "refused without a second look",
+            "condition checked once",
+            "half a batch is visible",
+            "the hint runs ahead",
+        ],
+    ),
+    "shuttle": (
+        "shuttle",
+        ["cargo", "test", "--release", "--manifest-path", "loom-tests/shuttle/Cargo.toml"], "failing schedule",
+        {"RUSTFLAGS": "--cfg annals_shuttle"},
+        [
+            "expectation decided before the slot",
+            "refused without a second look",
+            "condition checked once",
+            "nobody helps",
+            "help forgets the index",
+            "help forgets the rest of a batch",
+            "half a batch is visible",
+            "the hint of an index is believed",
+            "the lost insert stays",
+            "empty cells are not sealed",
+            "the hint runs ahead",
         ],
     ),
 }

@@ -43,7 +43,7 @@ pub use bytes;
 struct Readme;
 
 /// What models need besides the public interface.
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 #[doc(hidden)]
 pub mod model_checking {
     pub use crate::log::{arm_reclamation, empty_quarantine};

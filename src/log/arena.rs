@@ -22,10 +22,10 @@ use crate::model::{Message, Parts, Payload};
 use crate::sync::{Arc, AtomicU32, Ordering, acquire};
 
 /// Size and alignment of the chunks of each class, in bytes.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, annals_shuttle)))]
 const CLASS_BYTES: [usize; 3] = [4 << 10, 64 << 10, 2 << 20];
 /// Under loom, chunks hold a few records: they must die within a model.
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 const CLASS_BYTES: [usize; 3] = [1 << 10, 2 << 10, 4 << 10];
 
 /// The class of huge pages.

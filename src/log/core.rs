@@ -21,7 +21,7 @@ use crate::sync::{Arc, AtomicPtr, AtomicU64, Backoff, Ordering, thread_number};
 pub(crate) const HINT_LAG: u64 = 16;
 
 /// Local states kept for appends without an appender of their own.
-const POOL: usize = if cfg!(loom) { 1 } else { 32 };
+const POOL: usize = if cfg!(any(loom, annals_shuttle)) { 1 } else { 32 };
 
 pub(crate) struct Config {
     /// log2 of the slots of a segment.

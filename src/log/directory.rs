@@ -170,13 +170,13 @@ impl Table {
 }
 
 /// Keyed anew for every log, so that nobody can choose ids that collide.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, annals_shuttle)))]
 fn hasher() -> RandomState {
     RandomState::new()
 }
 
 /// The same in every execution: loom repeats them.
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 fn hasher() -> RandomState {
     RandomState::with_seeds(1, 2, 3, 4)
 }
@@ -195,9 +195,9 @@ unsafe impl Send for Directory {}
 // SAFETY: as above.
 unsafe impl Sync for Directory {}
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, annals_shuttle)))]
 const FIRST_CELLS: usize = 64;
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 const FIRST_CELLS: usize = 4;
 
 impl Directory {

@@ -22,14 +22,14 @@ use super::spine::{self, Link};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, probe};
 
 /// Cells of the first block; the next ones double up to `LAST`.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, annals_shuttle)))]
 const FIRST: u64 = 8;
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 const FIRST: u64 = 2;
 /// Blocks 0 to `DOUBLING - 1` double, from then on all have `LAST` cells.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, annals_shuttle)))]
 const DOUBLING: u32 = 7;
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 const DOUBLING: u32 = 1;
 const LAST: u64 = FIRST << DOUBLING;
 /// The first revision of block `DOUBLING`.

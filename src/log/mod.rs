@@ -67,11 +67,11 @@ mod spine;
 mod tests;
 mod view;
 
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 pub use reclaim::quarantine::empty as empty_quarantine;
 
 /// From now on the log frees what is unlinked as soon as it may.
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 pub fn arm_reclamation(log: &Log) {
     log.core().domain.arm();
 }

@@ -4,7 +4,7 @@
 //! What is unlinked while pinned is handed to `defer`, and done once everybody who was pinned then has unpinned.
 //! Under loom, crossbeam-epoch is replaced by a stand-in that does it at the earliest moment this contract allows.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, annals_shuttle)))]
 mod imp {
     use std::mem::ManuallyDrop;
     use std::ptr::{null_mut, without_provenance_mut};
@@ -123,7 +123,7 @@ mod imp {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 mod imp {
     use std::collections::BTreeSet;
     use std::sync::{Arc, Mutex};
@@ -260,16 +260,16 @@ pub(crate) use imp::{Domain, Guard, Participant};
 /// # Safety
 /// `at` was allocated with `layout`, and nobody uses it any more.
 pub(crate) unsafe fn dealloc(at: *mut u8, layout: std::alloc::Layout) {
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, annals_shuttle)))]
     // SAFETY: passed on to our caller.
     unsafe {
         std::alloc::dealloc(at, layout);
     }
-    #[cfg(loom)]
+    #[cfg(any(loom, annals_shuttle))]
     quarantine::put(at, layout);
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 pub(crate) mod quarantine {
     use std::alloc::Layout;
     use std::sync::Mutex;

@@ -290,13 +290,13 @@ impl Segment {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, annals_shuttle)))]
 fn empty_slots(len: usize) -> Box<[Slot]> {
     // SAFETY: an `AtomicPtr` of zeros is null. (Zeroed memory comes untouched from the kernel when it is fresh.)
     unsafe { Box::new_zeroed_slice(len).assume_init() }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 fn empty_slots(len: usize) -> Box<[Slot]> {
     (0..len).map(|_| Slot::new(ptr::null_mut())).collect()
 }

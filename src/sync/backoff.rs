@@ -26,7 +26,7 @@ impl Backoff {
     /// After a lost swap.
     #[cold]
     pub(crate) fn lost(&mut self) {
-        if cfg!(loom) {
+        if cfg!(any(loom, annals_shuttle)) {
             return pause();
         }
         for _ in 0..1u32 << self.log2 {

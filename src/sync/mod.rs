@@ -1,4 +1,4 @@
-//! Floor 0: what the engine needs of a machine with threads, from `std` or from loom, one to one.
+//! Floor 0: what the engine needs of a machine with threads, from `std`, from loom or from shuttle, one to one.
 //!
 //! Nothing else in the crate imports atomics, cells or threads. A test holds that.
 
@@ -6,7 +6,7 @@ mod backoff;
 
 pub(crate) use backoff::Backoff;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, annals_shuttle)))]
 mod imp {
     pub(crate) use std::hint::spin_loop as pause;
     pub(crate) use std::sync::Arc;
@@ -19,6 +19,14 @@ mod imp {
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use loom::thread::yield_now as pause;
+}
+
+#[cfg(annals_shuttle)]
+mod imp {
+    pub(crate) use std::sync::Arc;
+
+    pub(crate) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use shuttle::thread::yield_now as pause;
 }
 
 pub(crate) use imp::*;
@@ -42,7 +50,7 @@ pub(crate) fn probe<T>(cell: &AtomicPtr<T>) -> *mut T {
 /// After `count` was taken down with Release, and nothing is left: all that was done before by whoever took it down comes
 /// before what follows.
 ///
-/// ThreadSanitizer does not understand fences. For it the same is said by a load, which costs on some machines.
+/// `ThreadSanitizer` does not understand fences. For it the same is said by a load, which costs on some machines.
 #[inline]
 pub(crate) fn acquire(count: &AtomicU32) {
     if cfg!(annals_tsan) {
@@ -53,9 +61,14 @@ pub(crate) fn acquire(count: &AtomicU32) {
 }
 
 /// Places in an append at which a model can stop a thread for good.
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 pub(crate) mod stop {
     use std::cell::Cell;
+
+    #[cfg(loom)]
+    use loom::thread_local;
+    #[cfg(annals_shuttle)]
+    use shuttle::thread_local;
 
     /// Right after the swap.
     pub const SWAPPED: u32 = 1;
@@ -64,7 +77,7 @@ pub(crate) mod stop {
     /// In a batch, after one more slot was filled.
     pub const FILLED: u32 = 3;
 
-    loom::thread_local! {
+    thread_local! {
         static PLACE: Cell<u32> = Cell::new(0);
     }
 
@@ -79,21 +92,25 @@ pub(crate) mod stop {
 }
 
 /// Whether the calling thread stops here. Only models stop threads.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, annals_shuttle)))]
 pub(crate) mod stop {
     pub(crate) const SWAPPED: u32 = 1;
     pub(crate) const ENTERED: u32 = 2;
     pub(crate) const FILLED: u32 = 3;
 
+    /// With `annals_yield` a thread is held up here, which makes rare histories frequent.
     #[inline]
     pub(crate) fn here(_place: u32) -> bool {
+        if cfg!(annals_yield) {
+            std::thread::yield_now();
+        }
         false
     }
 }
 
 /// A small number that threads running at once mostly do not share. For spreading, not for identity.
 pub(crate) fn thread_number() -> usize {
-    #[cfg(not(loom))]
+    #[cfg(not(any(loom, annals_shuttle)))]
     {
         use std::sync::atomic::AtomicUsize;
         static NEXT: AtomicUsize = AtomicUsize::new(0);
@@ -104,6 +121,6 @@ pub(crate) fn thread_number() -> usize {
         // During the destruction of thread-locals any number will do.
         NUMBER.try_with(|number| *number).unwrap_or(0)
     }
-    #[cfg(loom)]
+    #[cfg(any(loom, annals_shuttle))]
     0
 }

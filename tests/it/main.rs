@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod corpus;
+mod history;
 mod house;
 mod isolation;
 mod linearizable;
