@@ -9,7 +9,7 @@ mod model;
 mod program;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    // Longer programs repeat what shorter ones did, and take their square of time.
+    // Longer programs repeat what shorter ones did.
     if bytes.len() <= program::HEAD + 30 * program::CHUNK {
         lockstep::run(&program::Program::decode(bytes));
     }

@@ -1,6 +1,8 @@
-//! Runs a program on a log and on the model side by side. After each operation the two must have given the same answer
-//! and must show the same log: as a whole, by stream, in both directions, through every view taken and every envelope
-//! held so far.
+//! Runs a program on a log and on the model side by side. After each operation the two must have given the same answer,
+//! and must show the same end, the same beginning, and the same new envelopes. The whole log, every stream and every view
+//! taken are compared, in both directions, before anything may be lost sight of and when something may have changed that
+//! is not new: before and after a truncation, after `maintain`, before a view is let go, and at the end; the envelopes
+//! that were held, when the log is gone.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,8 +24,9 @@ pub fn run(program: &Program) {
     let mut pair = Lockstep::new(program);
     for operation in &program.operations {
         pair.run(operation);
-        pair.compare();
+        pair.compare_new();
     }
+    pair.compare_all();
     pair.outlive();
 }
 
@@ -37,6 +40,8 @@ struct Lockstep {
     views: Vec<(View, u64)>,
     held: Vec<(Envelope, u64)>,
     reading: Option<Reading>,
+    /// The end of what was compared so far.
+    compared: u64,
 }
 
 /// A cursor, and what it has still to meet.
@@ -71,6 +76,7 @@ impl Lockstep {
             views: Vec::new(),
             held: Vec::new(),
             reading: None,
+            compared: 0,
         }
     }
 
@@ -86,10 +92,15 @@ impl Lockstep {
             }
             Operation::Truncate { before } => {
                 let before = self.position(*before);
+                self.compare_all();
                 self.model.truncate_before(before);
                 assert_eq!(self.log.truncate_before(before), self.model.floor + 1);
+                self.compare_all();
             }
-            Operation::Maintain => self.log.maintain(),
+            Operation::Maintain => {
+                self.log.maintain();
+                self.compare_all();
+            }
             Operation::Get { position } => self.get(self.position(*position)),
             Operation::View { position } => self.view_at(self.position(*position)),
             Operation::Read(wish) => self.read(wish),
@@ -248,8 +259,14 @@ impl Lockstep {
         match self.log.view_at(position) {
             Ok(view) => {
                 assert_eq!(Some(view.end().get()), self.model.view_end(position), "view_at({position})");
-                self.views.truncate(3);
-                self.views.insert(0, (view, self.model.view_end(position).expect("compared above")));
+                let end = self.model.view_end(position).expect("compared above");
+                self.compare_view(&view, end);
+                if self.views.len() > 3
+                    && let Some((oldest, end)) = self.views.pop()
+                {
+                    self.compare_view(&oldest, end);
+                }
+                self.views.insert(0, (view, end));
             }
             Err(error) => {
                 assert_eq!(self.model.view_end(position), None, "view_at({position})");
@@ -345,15 +362,27 @@ impl Lockstep {
         if wish.backwards { read.backwards() } else { read }
     }
 
-    /// The whole visible log and every stream, both ways, now and in every view.
-    fn compare(&self) {
+    /// Where the log ends and begins, and what is new: both ways, as a log and by stream, and what is in it.
+    fn compare_new(&mut self) {
         assert_eq!(self.log.end(), self.model.end());
         assert_eq!(self.log.first(), self.model.floor + 1);
-        self.compare_view(&self.log.view(), self.model.end());
-        for (view, end) in &self.views {
-            assert_eq!(view.end(), *end);
-            self.compare_view(view, *end);
+        let after = std::mem::replace(&mut self.compared, self.model.end());
+        if after == self.compared {
+            return;
         }
+        let new = |stream| Selection { positions: (after + 1, u64::MAX), ..Selection::all(stream) };
+        let view = self.log.view();
+        let all = self.model.read(&new(None), self.compared);
+        self.compare_both_ways(&all, view.read().after(after), "the log");
+        for stream in STREAMS {
+            let of_stream = self.model.read(&new(Some(stream)), self.compared);
+            self.compare_both_ways(&of_stream, view.read_stream(stream).after(after), stream);
+        }
+        assert_eq!(self.positions(view.read().after(after)), all);
+        self.compare_revisions();
+    }
+
+    fn compare_revisions(&self) {
         for stream in STREAMS {
             let revision = self.model.revision(stream);
             // Asking for a handle makes a stream known; one that nobody has written stays unknown here.
@@ -361,7 +390,18 @@ impl Lockstep {
                 assert_eq!(self.handle(stream).revision().map(Revision::get), revision);
             }
         }
-        self.positions(self.log.read().last(20));
+    }
+
+    /// The whole visible log and every stream, both ways, now and in every view.
+    fn compare_all(&self) {
+        assert_eq!(self.log.end(), self.model.end());
+        assert_eq!(self.log.first(), self.model.floor + 1);
+        self.compare_view(&self.log.view(), self.model.end());
+        for (view, end) in &self.views {
+            assert_eq!(view.end(), *end);
+            self.compare_view(view, *end);
+        }
+        self.compare_revisions();
     }
 
     fn compare_view(&self, view: &View, end: u64) {
