@@ -87,7 +87,9 @@ impl Chunk {
     unsafe fn subtract(this: NonNull<Self>, count: u32) {
         // Release: pairs with the Acquire fence below, in whoever subtracts last.
         // SAFETY: allocated, by the contract.
-        let before = unsafe { this.as_ref() }.alive.fetch_sub(count, Ordering::Release);
+        let chunk = unsafe { this.as_ref() };
+        chunk.canary.touch();
+        let before = chunk.alive.fetch_sub(count, Ordering::Release);
         debug_assert!(before >= count, "a chunk never counts below zero");
         if before != count {
             return;
@@ -135,6 +137,8 @@ impl Arena {
             Some(open) if open.room >= plan.size => open,
             _ => self.refill(plan.size),
         };
+        // SAFETY: the bias keeps an open chunk allocated.
+        unsafe { open.chunk.as_ref() }.canary.touch();
         // SAFETY: offset and size lie in the open chunk, whose memory from `at` on is unused. A slice payload was bounded
         // by whoever planned; the directory held by the chunk keeps the entry.
         let draft = unsafe { Draft::write(open.chunk.cast::<u8>().byte_add(open.at), plan, open.class, parts, stream) };

@@ -141,6 +141,7 @@ impl Table {
             }
             // SAFETY: entries live as long as the directory.
             let there = unsafe { entry.as_ref() };
+            there.canary.touch();
             if there.hash == hash && same(there) {
                 return Found::Entry(entry);
             }
@@ -199,6 +200,12 @@ unsafe impl Sync for Directory {}
 const FIRST_CELLS: usize = 64;
 #[cfg(loom)]
 const FIRST_CELLS: usize = 4;
+
+/// How many cells of a table that is being left are emptied between two marks.
+#[cfg(not(loom))]
+const MARK_EVERY: u64 = 64;
+#[cfg(loom)]
+const MARK_EVERY: u64 = 2;
 
 impl Directory {
     pub(crate) fn new(max: usize) -> Self {
@@ -330,7 +337,7 @@ impl Directory {
             {
                 Self::copy(entry, to);
             }
-            if at % 64 == 63 {
+            if (at + 1).is_multiple_of(MARK_EVERY) {
                 // Release: pairs with the Acquire above.
                 from.emptied.fetch_max(at + 1, Ordering::Release);
             }
@@ -339,7 +346,9 @@ impl Directory {
 
     fn copy(entry: *mut Entry, to: &Table) {
         // SAFETY: entries live as long as the directory.
-        let hash = unsafe { (*entry).hash };
+        let there = unsafe { &*entry };
+        there.canary.touch();
+        let hash = there.hash;
         loop {
             match to.walk(hash, |there| ptr::eq(there, entry)) {
                 Found::Empty(index) if to.put(index, entry) => return,

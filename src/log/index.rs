@@ -231,7 +231,7 @@ impl<'b> BlockRef<'b> {
         let jump_number = spine::jump_of(self.number + 1);
         // Acquire: pairs with the Release in `retire`; blocks before this one may be gone.
         // SAFETY: the first block of the chain is allocated: the caller is pinned.
-        let first_there = unsafe { (*head.load(Ordering::Acquire)).number };
+        let first_there = unsafe { Block::at(head.load(Ordering::Acquire)) }.number;
         let jump = if jump_number < first_there {
             ptr::null_mut()
         } else {
@@ -451,7 +451,7 @@ impl Index {
         // Acquire: pairs with the Release in `first_block` and `retire`.
         let head = self.head.load(Ordering::Acquire);
         // SAFETY: in the chain when loaded, so allocated while the caller is pinned.
-        if head.is_null() { 0 } else { unsafe { (*head).first } }
+        if head.is_null() { 0 } else { unsafe { Block::at(head) }.first }
     }
 
     /// The block of `revision`: none when it is gone or not there yet.
