@@ -74,6 +74,21 @@ pub fn reclaiming_log() -> Log {
     log
 }
 
+/// Positions and revisions are dense, and what the log says is what the streams say (L1, L2).
+pub fn check_whole(log: &Log, streams: &[&Stream]) {
+    let mut next = vec![0; streams.len()];
+    for (at, envelope) in log.read().iter().enumerate() {
+        assert_eq!(envelope.position(), at as u64 + 1);
+        let stream = streams.iter().position(|stream| stream.id() == envelope.stream()).unwrap();
+        assert_eq!(envelope.revision(), next[stream]);
+        next[stream] += 1;
+    }
+    for (stream, next) in streams.iter().zip(next) {
+        assert_eq!(stream.read().iter().count() as u64, next);
+        assert_eq!(stream.revision().map_or(0, |revision| revision.get() + 1), next);
+    }
+}
+
 /// An event.
 pub fn event(name: &'static str) -> Message<'static> {
     Message::event(Name::from_static(name), "").unwrap()

@@ -110,6 +110,9 @@ impl Core {
                 Err(seen) => {
                     lost = true;
                     self.pass(&mut spot, Seen::of(seen), guard);
+                    if stop::here(stop::HELPING) {
+                        return Err(Refusal::Full);
+                    }
                     self.catch_up(&mut spot, local, guard);
                     local.backoff.lost();
                 }
@@ -225,7 +228,13 @@ impl Core {
             // SAFETY: after a segment that is allocated while pinned.
             spot.segment = unsafe { Segment::at(next) };
         }
+        if stop::here(stop::MADE) {
+            return Err(Refusal::Full);
+        }
         self.move_tail(spot.segment, guard);
+        if stop::here(stop::MOVED) {
+            return Err(Refusal::Full);
+        }
         Ok(())
     }
 
@@ -309,6 +318,9 @@ impl Core {
         // SAFETY: in a slot of a segment that is allocated while pinned.
         let published = unsafe { Record::new(record) };
         published.entry().index.enter(published.revision(), published.position(), guard);
+        if stop::here(stop::HELPING) {
+            return;
+        }
         // Release: as in `append_one`.
         spot.segment.slot(spot.index).store(done(record.as_ptr()), Ordering::Release);
         spot.index += 1;

@@ -50,6 +50,12 @@ pub(crate) mod stop {
     pub const ENTERED: u32 = 2;
     /// In a batch, after one more slot was filled.
     pub const FILLED: u32 = 3;
+    /// After the next segment was made, before the tail was moved to it.
+    pub const MADE: u32 = 4;
+    /// After the tail was moved, before the end hint.
+    pub const MOVED: u32 = 5;
+    /// While finishing for another, before the mark.
+    pub const HELPING: u32 = 6;
 
     loom::thread_local! {
         static PLACE: Cell<u32> = Cell::new(0);
@@ -71,6 +77,9 @@ pub(crate) mod stop {
     pub(crate) const SWAPPED: u32 = 1;
     pub(crate) const ENTERED: u32 = 2;
     pub(crate) const FILLED: u32 = 3;
+    pub(crate) const MADE: u32 = 4;
+    pub(crate) const MOVED: u32 = 5;
+    pub(crate) const HELPING: u32 = 6;
 
     #[inline]
     pub(crate) fn here(_place: u32) -> bool {
