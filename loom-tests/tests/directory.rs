@@ -61,13 +61,18 @@ fn a_table_without_an_empty_cell() {
         log.stream("known").unwrap();
         let add = |id: &'static str| {
             let log = log.clone();
-            move || {
-                assert_eq!(log.stream(id).unwrap().id(), id);
-                assert_eq!(log.read_stream("unknown").iter().count(), 0);
-            }
+            move || assert_eq!(log.stream(id).unwrap().id(), id)
         };
-        let threads = ["x", "y", "z"].map(|id| thread::spawn(add(id)));
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        let (a, b) = (thread::spawn(add("x")), thread::spawn(add("y")));
+        let c = {
+            let add = add("z");
+            let log = log.clone();
+            thread::spawn(move || {
+                add();
+                assert_eq!(log.read_stream("unknown").iter().count(), 0);
+            })
+        };
+        [a, b, c].into_iter().for_each(|thread| thread.join().unwrap());
         notes.note(log.stream_count());
     });
 }

@@ -237,6 +237,10 @@ impl Directory {
                 // Acquire: pairs with the Release in `grow`. A cell is sealed only after the next table was hung on.
                 Found::Moved => table = here.next.load(Ordering::Acquire),
             }
+            // Full to the last cell, and not left: the name was not in it when nothing came after it.
+            if table.is_null() {
+                return None;
+            }
         }
     }
 
@@ -281,7 +285,9 @@ impl Directory {
             match table.walk(hash, &same) {
                 Found::Entry(there) => return there,
                 Found::Empty(index) if table.put(index, entry.as_ptr()) => return entry,
-                Found::Empty(_) | Found::Moved => {}
+                Found::Empty(_) => {}
+                // Left already; or full to the last cell, perhaps with entries that `used` does not count yet: left now.
+                Found::Moved => drop(Self::grow(table)),
             }
         }
     }
