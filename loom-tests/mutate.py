@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # name, file, text, replacement, test file, model
 MUTATIONS = [
     ("swap publishes nothing", "log/append.rs",
-     "match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {",
+     "match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::Release, Ordering::Acquire) {",
      "match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::Relaxed, Ordering::Acquire) {",
      "append", "a_stopped_appender_is_helped"),
     ("mark publishes nothing", "log/append.rs",
@@ -92,7 +92,7 @@ MUTATIONS = [
      "Found::Empty(index) => {\n                    table.put(index, entry.as_ptr());\n                    return entry;\n                }",
      "append", "one_new_stream_created_twice"),
     ("empty cells are not sealed", "log/directory.rs",
-     "cell.compare_exchange(ptr::null_mut(), moved(), Ordering::AcqRel, Ordering::Acquire)",
+     "cell.compare_exchange(ptr::null_mut(), moved(), Ordering::Release, Ordering::Acquire)",
      "Err::<(), _>(cell.load(Ordering::Acquire)).map_err(|e| if e.is_null() { moved() } else { e })",
      "append", "the_directory_grows"),
     ("envelope is no holder", "log/envelope.rs",

@@ -87,10 +87,11 @@ impl Core {
             let cell = place.reserve(&entry.index, guard);
             draft.place(spot.index + 1, revision);
             self.stamp(draft, spot, terms.now);
-            // Release: publishes the record; pairs with the Acquire of every load of the slot.
+            // Release: publishes the record; pairs with the Acquire of every load of the slot. (Who wins has read the null
+            // that the slot was made with: there is nothing to acquire.)
             // Acquire: the winner's record is read to finish it.
             let slot = spot.segment.slot(spot.index);
-            match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {
+            match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::Release, Ordering::Acquire) {
                 Ok(_) => {
                     if stop::here(stop::SWAPPED) {
                         return Ok((spot.index, revision));
@@ -162,7 +163,7 @@ impl Core {
             let value = if last { head.as_ptr() } else { more(head.as_ptr()) };
             // Release and Acquire: as in `append_one`.
             let slot = spot.segment.slot(spot.index);
-            match slot.compare_exchange(std::ptr::null_mut(), value, Ordering::AcqRel, Ordering::Acquire) {
+            match slot.compare_exchange(std::ptr::null_mut(), value, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => {
                     let first = spot.index;
                     if stop::here(stop::SWAPPED) {

@@ -337,8 +337,9 @@ impl Directory {
         for at in start..from.cells.len() as u64 {
             let index = usize::try_from(at).expect("an index of a slice fits");
             let cell = &from.cells[index];
-            // Release/Acquire: a sealed cell tells that the next table is there; a lost seal finds an entry.
-            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::AcqRel, Ordering::Acquire)
+            // Release: a sealed cell tells that the next table is there; pairs with the Acquire in `walk`.
+            // Acquire: a lost seal finds an entry; pairs with the Release in `put`.
+            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::Release, Ordering::Acquire)
                 && entry != moved()
             {
                 Self::copy(entry, to);
@@ -367,8 +368,9 @@ impl Directory {
 
     #[cold]
     fn promote(&self, from: *mut Table, to: *mut Table, guard: &Guard) {
-        // Release: pairs with the Acquire of every look-up: all of `from` was emptied into `to`.
-        if self.current.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        // Release: pairs with the Acquire of every look-up: all of `from` was emptied into `to`. (`from` was acquired when
+        // it was found.)
+        if self.current.compare_exchange(from, to, Ordering::Release, Ordering::Relaxed).is_ok() {
             let left = Left(from);
             // SAFETY: nobody finds it any more who was not pinned by now.
             unsafe { guard.defer(move || left.free()) };

@@ -502,8 +502,9 @@ impl Index {
             }
             // Nobody may find an unlinked block through the tail.
             self.advance_tail(block, next);
-            // Release: pairs with the Acquire of whoever starts from the head. Only the winner frees.
-            if self.head.compare_exchange(head, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            // Release: pairs with the Acquire of whoever starts from the head. Only the winner frees. (What it replaces was
+            // acquired above.)
+            if self.head.compare_exchange(head, next, Ordering::Release, Ordering::Relaxed).is_ok() {
                 let unlinked = Unlinked(head);
                 // SAFETY: unlinked; whoever could still see it is pinned now.
                 unsafe { guard.defer(move || unlinked.free()) };

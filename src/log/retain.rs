@@ -39,8 +39,9 @@ impl Core {
             }
             // Acquire: pairs with the Release in `make_next`. Not null: the tail is beyond.
             let next = segment.next.load(Ordering::Acquire);
-            // Release: pairs with the Acquire of whoever starts from the head. Only the winner defers.
-            if self.head.compare_exchange(first, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            // Release: pairs with the Acquire of whoever starts from the head. Only the winner defers. (What it replaces was
+            // acquired above.)
+            if self.head.compare_exchange(first, next, Ordering::Release, Ordering::Relaxed).is_ok() {
                 self.garbage.announce();
                 let unlinked = Unlinked { segment: first, garbage: self.garbage.clone() };
                 // SAFETY: whoever could find the segment is pinned now, or holds it.
