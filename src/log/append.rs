@@ -246,8 +246,8 @@ impl Core {
             if tail.number() >= segment.number() {
                 return;
             }
-            // Acquire: pairs with the Release in `make_next`. Not null: `segment` comes later.
-            let next = tail.next.load(Ordering::Acquire);
+            // Relaxed: the caller got to `segment`, which comes later, so it acquired this link, and it is not null.
+            let next = tail.next.load(Ordering::Relaxed);
             // Release: pairs with the Acquire in `tail`. A compare-and-swap, so that a thread that stopped here cannot
             // move the tail back.
             let here = std::ptr::from_ref(tail).cast_mut();

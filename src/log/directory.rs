@@ -299,8 +299,8 @@ impl Directory {
             let current = probe(&self.current);
             // SAFETY: current when loaded, so allocated while pinned (rule 3).
             let table: &'g Table = unsafe { &*current };
-            // Acquire: pairs with the Release in `grow`.
-            if table.next.load(Ordering::Acquire).is_null() && !table.is_full() {
+            // Relaxed: not followed here, but in `grow`.
+            if table.next.load(Ordering::Relaxed).is_null() && !table.is_full() {
                 return table;
             }
             let next = Self::grow(table);

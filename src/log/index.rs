@@ -375,8 +375,8 @@ impl Index {
     pub(crate) fn enter(&self, revision: u64, position: u64, guard: &Guard) {
         let mut block = self.last_block(guard).expect("the block was reserved before the swap");
         while revision >= block.end() {
-            // Acquire: pairs with the Release in `next_or_make`.
-            let next = block.next.load(Ordering::Acquire);
+            // Relaxed: the block of `revision` was linked before the swap, and the caller has acquired what was swapped in.
+            let next = block.next.load(Ordering::Relaxed);
             // SAFETY: as in `last_block`; not null, because the block was reserved before the swap.
             block = unsafe { Block::at(next) };
         }
@@ -394,8 +394,9 @@ impl Index {
         while copied < to.len() {
             let revision = revision + copied as u64;
             if revision == block.end() {
-                // Acquire: pairs with the Release in `next_or_make`.
-                let next = block.next.load(Ordering::Acquire);
+                // Relaxed: the caller has seen (Acquire) the mark on every slot whose positions it will use, so it has
+                // acquired the blocks that they are in.
+                let next = block.next.load(Ordering::Relaxed);
                 if next.is_null() {
                     break;
                 }
@@ -458,8 +459,9 @@ impl Index {
     fn find<'g>(&self, revision: u64, guard: &'g Guard) -> Option<BlockRef<'g>> {
         let mut block = self.last_block(guard)?;
         while revision >= block.end() {
-            // Acquire: pairs with the Release in `next_or_make`.
-            let next = block.next.load(Ordering::Acquire);
+            // Relaxed: callers ask for a revision of a record that they have acquired, or for one before what `place` has
+            // just walked to.
+            let next = block.next.load(Ordering::Relaxed);
             if next.is_null() {
                 return None;
             }
