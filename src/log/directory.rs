@@ -386,14 +386,13 @@ impl Directory {
         self.for_each(|entry| unsafe { entry.index.clear() });
     }
 
-    /// Every entry once. The caller is alone with the directory, or accepts to miss what is being added.
+    /// Every entry once. The caller is alone with the directory.
     fn for_each(&self, mut visit: impl FnMut(&Entry)) {
-        // Acquire: pairs with the Release in `promote`.
+        // Relaxed, here and below: the caller is alone.
         // SAFETY: the current table is allocated.
-        let table = unsafe { &*self.current.load(Ordering::Acquire) };
+        let table = unsafe { &*self.current.load(Ordering::Relaxed) };
         for cell in &table.cells {
-            // Acquire: pairs with the Release in `put`.
-            let entry = cell.load(Ordering::Acquire);
+            let entry = cell.load(Ordering::Relaxed);
             if !entry.is_null() && entry != moved() {
                 // SAFETY: entries live as long as the directory.
                 visit(unsafe { &*entry });
