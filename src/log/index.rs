@@ -481,8 +481,8 @@ impl Index {
     /// The record of `revision` has been freed. Called once for each.
     pub(crate) fn record_freed(&self, revision: u64, guard: &Guard) {
         let block = self.find(revision, guard).expect("a block stays until all its records are freed");
-        // Release: pairs with the Acquire in `retire`: the block is used no more because of this record.
-        let dead = block.dead.fetch_add(1, Ordering::Release) + 1;
+        // Relaxed: a count. Who uses the block is pinned, and it is freed through `reclaim`.
+        let dead = block.dead.fetch_add(1, Ordering::Relaxed) + 1;
         debug_assert!(dead <= block.len, "each cell dies once");
         if dead == block.len {
             self.retire(guard);
@@ -497,8 +497,8 @@ impl Index {
             let head = probe(&self.head);
             // SAFETY: in the chain when loaded, so allocated while the caller is pinned.
             let block = unsafe { Block::at(head) };
-            // Acquire: pairs with the Release in `record_freed`, and with that in `next_or_make`.
-            let (dead, next) = (block.dead.load(Ordering::Acquire), block.next.load(Ordering::Acquire));
+            // Relaxed: see `record_freed`. Acquire: pairs with the Release in `next_or_make`.
+            let (dead, next) = (block.dead.load(Ordering::Relaxed), block.next.load(Ordering::Acquire));
             if dead < block.len || next.is_null() {
                 return;
             }
