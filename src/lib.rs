@@ -47,7 +47,7 @@ struct Readme;
 #[doc(hidden)]
 pub mod model_checking {
     pub use crate::log::{arm_reclamation, empty_quarantine, nearly_full_log};
-    pub use crate::sync::stop::{ENTERED, FILLED, HELPING, MADE, MOVED, SWAPPED, at as stop_at};
+    pub use crate::sync::stop::{ENTERED, FILLED, HELPING, MADE, MOVED, PUT, SWAPPED, at as stop_at};
 }
 
 pub use log::{

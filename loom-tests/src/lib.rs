@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use annals::{Log, Message, Name, Stream};
+use annals::{Appender, Log, Message, Name, Stream};
 
 /// Runs `model` in every interleaving with at most `bound` preemptions. Each execution notes what it came to; the set of
 /// notes must be exactly `expected`: a checker that skips interleavings, or a model that cannot fail, shows here.
@@ -92,6 +92,13 @@ pub fn check_whole(log: &Log, streams: &[&Stream]) {
 /// An event.
 pub fn event(name: &'static str) -> Message<'static> {
     Message::event(Name::from_static(name), "").unwrap()
+}
+
+/// An appender that has appended once: it has its memory, and takes no part in counting the handles to the log.
+pub fn warm(stream: &Stream) -> Appender {
+    let mut appender = stream.log().appender();
+    appender.append(stream, event("e")).unwrap();
+    appender
 }
 
 /// Appends `count` events, before the threads of a model start.

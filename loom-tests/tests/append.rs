@@ -3,13 +3,13 @@
 
 use annals::model_checking::{ENTERED, FILLED, SWAPPED, nearly_full_log, stop_at};
 use annals::{AppendError, AppendOptions, Batch, Condition, Expected, Log, Message, Query, Stream, Timestamp};
-use annals_loom::{check_whole, event, explore, fill, log, reclaiming_log};
+use annals_loom::{check_whole, event, explore, log, reclaiming_log, warm};
 use loom::thread;
 
 /// L5: of two appends that expect the same, one wins; a conflict names what is there. Two operations a thread.
 #[test]
 fn exact_expectations_on_one_stream() {
-    explore("exact_expectations_on_one_stream", 1, [(0, 2), (1, 1), (1, 2), (2, 0), (2, 1)], |notes| {
+    explore("exact_expectations_on_one_stream", 2, [(0, 2), (1, 1), (1, 2), (2, 0), (2, 1)], |notes| {
         let log = log();
         let stream = log.stream("s").unwrap();
         let attempts = |stream: Stream| {
@@ -53,7 +53,7 @@ fn exact_expectations_on_one_stream() {
 /// L1, L2: two threads, two appends each, over a boundary of segments that both want to make.
 #[test]
 fn a_segment_boundary() {
-    explore("a_segment_boundary", 1, [0, 1, 2], |notes| {
+    explore("a_segment_boundary", 2, [0, 1, 2], |notes| {
         let log = log();
         let stream = log.stream("s").unwrap();
         let twice = |stream: Stream| {
@@ -78,7 +78,7 @@ fn a_segment_boundary() {
 /// L2: two threads that create the same stream get the same stream.
 #[test]
 fn one_new_stream_created_twice() {
-    explore("one_new_stream_created_twice", 1, [0, 1], |notes| {
+    explore("one_new_stream_created_twice", 2, [0, 1], |notes| {
         let log = log();
         let create = |log: Log| {
             move || {
@@ -99,7 +99,7 @@ fn one_new_stream_created_twice() {
 /// L2: the directory grows while streams are added and found; none is lost, none is there twice.
 #[test]
 fn the_directory_grows() {
-    explore("the_directory_grows", 1, [4], |notes| {
+    explore("the_directory_grows", 2, [4], |notes| {
         let log = reclaiming_log();
         // The first table holds two entries before it grows.
         let known = log.stream("known").unwrap();
@@ -218,7 +218,8 @@ fn a_stopped_batch_is_helped() {
 /// L1, L2: two threads, two appends each, a stream each: one order for both.
 #[test]
 fn two_streams_two_appends_each() {
-    explore("two_streams_two_appends_each", 2, [(1, 2), (1, 3), (1, 4), (2, 3), (2, 4), (3, 4)], |notes| {
+    // Turn about, as in (1, 3), is not reached: who loses a swap yields to all others under loom.
+    explore("two_streams_two_appends_each", 2, [(1, 2), (1, 4), (2, 3), (3, 4)], |notes| {
         let log = log();
         let (one, two) = (log.stream("one").unwrap(), log.stream("two").unwrap());
         let twice = |stream: Stream| {
@@ -242,18 +243,20 @@ fn two_streams_two_appends_each() {
 /// L1, L2: three appends to one stream meet at the end of a segment that each of them may replace.
 #[test]
 fn three_appenders_at_a_boundary() {
-    explore("three_appenders_at_a_boundary", 1, [2, 3, 4], |notes| {
+    explore("three_appenders_at_a_boundary", 1, [4, 5, 6], |notes| {
         let log = log();
         let stream = log.stream("s").unwrap();
-        fill(&stream, 1);
-        let once = |stream: Stream| {
-            move || stream.log().appender().append(&stream, event("e")).unwrap().position.get()
-        };
-        let threads: Vec<_> = (0..3).map(|_| thread::spawn(once(stream.clone()))).collect();
-        let positions: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        assert_eq!(positions.iter().sum::<u64>(), 2 + 3 + 4);
+        let threads: Vec<_> = [(); 3]
+            .map(|()| (warm(&stream), stream.clone()))
+            .into_iter()
+            .map(|(mut appender, stream)| {
+                thread::spawn(move || (appender.append(&stream, event("e")).unwrap().position.get(), appender, stream))
+            })
+            .collect();
+        let ended: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(ended.iter().map(|(position, ..)| position).sum::<u64>(), 4 + 5 + 6);
         check_whole(&log, &[&stream]);
-        notes.note(positions[2]);
+        notes.note(ended[2].0);
     });
 }
 

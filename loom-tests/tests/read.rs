@@ -187,7 +187,8 @@ fn the_end_hint() {
 /// L3: two threads, two appends each, and a reader of all four: what it sees is a prefix, and grows.
 #[test]
 fn four_appends_and_a_reader() {
-    explore("four_appends_and_a_reader", 1, [0, 1, 2, 3, 4], |notes| {
+    // More than two are not seen while others go on: who loses a swap yields to all others under loom.
+    explore("four_appends_and_a_reader", 1, [0, 1, 2], |notes| {
         let log = log();
         let stream = log.stream("s").unwrap();
         let writers: Vec<_> = (0..2)

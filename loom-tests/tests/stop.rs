@@ -79,7 +79,7 @@ fn an_append_stops_where_the_hint_lags() {
 /// Who helps stops, too: the third one helps both.
 #[test]
 fn a_helper_stops() {
-    explore("a_helper_stops", 1, [1, 2], |notes| {
+    explore("a_helper_stops", 1, [1, 2, 3], |notes| {
         let log = log();
         let stream = log.stream("s").unwrap();
         let (first, second) = (stopping(&stream, SWAPPED), stopping(&stream, HELPING));

@@ -23,7 +23,7 @@ use super::canary::Canary;
 use super::index::Index;
 use super::reclaim::{Guard, dealloc};
 use crate::model::LimitExceeded;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, probe};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, probe, stop};
 
 /// One stream: its name and its index.
 #[repr(C)]
@@ -156,7 +156,7 @@ impl Table {
         // Release: publishes the entry, pairs with the Acquire in `walk`. Relaxed: a loser walks again.
         let put =
             self.cells[index].compare_exchange(ptr::null_mut(), entry, Ordering::Release, Ordering::Relaxed).is_ok();
-        if put && entry != moved() {
+        if put && entry != moved() && !stop::here(stop::PUT) {
             // Relaxed: only says when to grow.
             self.used.fetch_add(1, Ordering::Relaxed);
         }

@@ -26,9 +26,8 @@ impl Backoff {
     /// After a lost swap.
     #[cold]
     pub(crate) fn lost(&mut self) {
-        // Under loom a yield would keep the loser from running until all others are through, and so hide interleavings.
         if cfg!(loom) {
-            return;
+            return pause();
         }
         for _ in 0..1u32 << self.log2 {
             pause();

@@ -56,6 +56,8 @@ pub(crate) mod stop {
     pub const MOVED: u32 = 5;
     /// While finishing for another, before the mark.
     pub const HELPING: u32 = 6;
+    /// After a name was put into the directory's table, before it was counted.
+    pub const PUT: u32 = 7;
 
     loom::thread_local! {
         static PLACE: Cell<u32> = Cell::new(0);
@@ -80,6 +82,7 @@ pub(crate) mod stop {
     pub(crate) const MADE: u32 = 4;
     pub(crate) const MOVED: u32 = 5;
     pub(crate) const HELPING: u32 = 6;
+    pub(crate) const PUT: u32 = 7;
 
     #[inline]
     pub(crate) fn here(_place: u32) -> bool {
