@@ -41,7 +41,9 @@ impl Shared {
     fn replace(&self, guard: &Guard) {
         let old = self.at.swap(Node::leak(), Ordering::AcqRel);
         // SAFETY: nodes are leaked; loom itself reports an access that races with the write.
-        unsafe { guard.defer_unchecked(move || (*old).alive.with_mut(|alive| assert!(alive.replace(false), "freed twice"))) };
+        unsafe {
+            guard.defer_unchecked(move || (*old).alive.with_mut(|alive| assert!(alive.replace(false), "freed twice")))
+        };
         guard.flush();
     }
 
