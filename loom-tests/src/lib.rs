@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use annals::{Log, Message, Name, Stream};
+use annals::{Appender, Log, Message, Name, Stream};
 
 /// Runs `model` in every interleaving with at most `bound` preemptions. Each execution notes what it came to; the set of
 /// notes must be exactly `expected`: a checker that skips interleavings, or a model that cannot fail, shows here.
@@ -74,9 +74,31 @@ pub fn reclaiming_log() -> Log {
     log
 }
 
+/// Positions and revisions are dense, and what the log says is what the streams say (L1, L2).
+pub fn check_whole(log: &Log, streams: &[&Stream]) {
+    let mut next = vec![0; streams.len()];
+    for (at, envelope) in log.read().iter().enumerate() {
+        assert_eq!(envelope.position(), at as u64 + 1);
+        let stream = streams.iter().position(|stream| stream.id() == envelope.stream()).unwrap();
+        assert_eq!(envelope.revision(), next[stream]);
+        next[stream] += 1;
+    }
+    for (stream, next) in streams.iter().zip(next) {
+        assert_eq!(stream.read().iter().count() as u64, next);
+        assert_eq!(stream.revision().map_or(0, |revision| revision.get() + 1), next);
+    }
+}
+
 /// An event.
 pub fn event(name: &'static str) -> Message<'static> {
     Message::event(Name::from_static(name), "").unwrap()
+}
+
+/// An appender that has appended once: it has its memory, and takes no part in counting the handles to the log.
+pub fn warm(stream: &Stream) -> Appender {
+    let mut appender = stream.log().appender();
+    appender.append(stream, event("e")).unwrap();
+    appender
 }
 
 /// Appends `count` events, before the threads of a model start.

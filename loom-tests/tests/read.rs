@@ -183,3 +183,36 @@ fn the_end_hint() {
         notes.note(reader.join().unwrap());
     });
 }
+
+/// L3: two threads, two appends each, and a reader of all four: what it sees is a prefix, and grows.
+#[test]
+fn four_appends_and_a_reader() {
+    // More than two are not seen while others go on: who loses a swap yields to all others under loom.
+    explore("four_appends_and_a_reader", 1, [0, 1, 2], |notes| {
+        let log = log();
+        let stream = log.stream("s").unwrap();
+        let writers: Vec<_> = (0..2)
+            .map(|_| {
+                let stream = stream.clone();
+                thread::spawn(move || {
+                    let mut appender = stream.log().appender();
+                    appender.append(&stream, event("e")).unwrap();
+                    appender.append(&stream, event("e")).unwrap();
+                })
+            })
+            .collect();
+        let reader = {
+            let log = log.clone();
+            thread::spawn(move || {
+                let seen = log.end().get();
+                assert_eq!(log.get(seen).map_or(0, |envelope| envelope.revision().get() + 1), seen);
+                seen
+            })
+        };
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        notes.note(reader.join().unwrap());
+        assert_eq!(log.end(), 4);
+    });
+}

@@ -113,6 +113,9 @@ impl Core {
             if seen != Seen::Empty {
                 lost = true;
                 self.pass(&mut spot, seen, guard);
+                if stop::here(stop::HELPING) {
+                    return Err(Refusal::Full);
+                }
                 self.catch_up(&mut spot, local, guard);
                 local.backoff.lost();
             }
@@ -173,9 +176,10 @@ impl Core {
         let position = NonZeroU64::MIN.saturating_add(spot.index);
         draft.place(position.get(), revision);
         self.stamp(draft, spot, now);
-        // Release: publishes the record; pairs with the Acquire of every load of the slot.
+        // Release: publishes the record; pairs with the Acquire of every load of the slot. (Who wins has read the null
+        // that the slot was made with: there is nothing to acquire.)
         // Acquire: the winner's record is read to finish it.
-        match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::AcqRel, Ordering::Acquire) {
+        match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::Release, Ordering::Acquire) {
             Ok(_) => {
                 if stop::here(stop::SWAPPED) {
                     return Try::Won(Placed { position, revision });
@@ -236,8 +240,8 @@ impl Core {
             self.place_all(plan, spot, terms.now, guard);
             let last = plan.drafts.len() == 1;
             let value = if last { head.as_ptr() } else { more(head.as_ptr()) };
-            // Release and Acquire: as in `append_one`.
-            match slot.compare_exchange(std::ptr::null_mut(), value, Ordering::AcqRel, Ordering::Acquire) {
+            // Release and Acquire: as in `try_one`.
+            match slot.compare_exchange(std::ptr::null_mut(), value, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => {
                     let first = spot.index;
                     if stop::here(stop::SWAPPED) {
@@ -299,7 +303,13 @@ impl Core {
             // SAFETY: after a segment that is allocated while pinned.
             spot.segment = unsafe { Segment::at(next) };
         }
+        if stop::here(stop::MADE) {
+            return Err(Refusal::Full);
+        }
         self.move_tail(spot.segment, guard);
+        if stop::here(stop::MOVED) {
+            return Err(Refusal::Full);
+        }
         Ok(spot)
     }
 
@@ -310,8 +320,8 @@ impl Core {
             if tail.number() >= segment.number() {
                 return;
             }
-            // Acquire: pairs with the Release in `make_next`. Not null: `segment` comes later.
-            let next = tail.next.load(Ordering::Acquire);
+            // Relaxed: the caller got to `segment`, which comes later, so it acquired this link, and it is not null.
+            let next = tail.next.load(Ordering::Relaxed);
             // Release: pairs with the Acquire in `tail`. A compare-and-swap, so that a thread that stopped here cannot
             // move the tail back.
             let here = std::ptr::from_ref(tail).cast_mut();
@@ -383,7 +393,10 @@ impl Core {
         // SAFETY: in a slot of a segment that is allocated while pinned.
         let published = unsafe { Record::new(record) };
         published.entry().index.enter(published.revision(), published.position(), guard);
-        // Release: as in `append_one`.
+        if stop::here(stop::HELPING) {
+            return;
+        }
+        // Release: as in `try_one`.
         spot.segment.slot(spot.index).store(done(record.as_ptr()), Ordering::Release);
         spot.index += 1;
     }
@@ -397,7 +410,7 @@ impl Core {
             record.entry().index.enter(record.revision(), record.position(), guard);
             let slot = spot.segment.slot(spot.index);
             let Some(next) = record.next() else {
-                // Release: as in `append_one`.
+                // Release: as in `try_one`.
                 slot.store(done(record.as_ptr().as_ptr()), Ordering::Release);
                 spot.index += 1;
                 return;

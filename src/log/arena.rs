@@ -89,7 +89,9 @@ impl Chunk {
     unsafe fn subtract(this: NonNull<Self>, count: u32) {
         // Release: pairs with the `acquire` below, in whoever subtracts last.
         // SAFETY: allocated, by the contract.
-        let before = unsafe { this.as_ref() }.alive.fetch_sub(count, Ordering::Release);
+        let chunk = unsafe { this.as_ref() };
+        chunk.canary.touch();
+        let before = chunk.alive.fetch_sub(count, Ordering::Release);
         debug_assert!(before >= count, "a chunk never counts below zero");
         if before != count {
             return;
@@ -162,6 +164,10 @@ impl Arena {
         let needed = most_bytes(parts, inline);
         if self.at.addr().get() + needed > self.limit {
             self.refill(needed);
+        }
+        if let Some(open) = self.open {
+            // SAFETY: the bias keeps an open chunk allocated.
+            unsafe { open.as_ref() }.canary.touch();
         }
         // SAFETY: the open chunk has that much unused memory from `at` on; the directory held by the chunk keeps the entry.
         let (draft, end) =

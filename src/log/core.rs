@@ -239,8 +239,8 @@ impl Core {
         let number = index >> self.config.segment_bits;
         let mut last = self.tail(guard);
         while last.number() < number {
-            // Acquire: pairs with the Release in `make_next`.
-            let next = last.next.load(Ordering::Acquire);
+            // Relaxed: the caller has seen `index` finished, so it acquired every link on the way there.
+            let next = last.next.load(Ordering::Relaxed);
             if next.is_null() {
                 return None;
             }

@@ -213,8 +213,9 @@ impl Held {
             && here.end_index() == index
             && here.number() + 1 >= core.head(guard).number()
         {
-            // Acquire: pairs with the Release in `make_next`. Not null: a record of the view lies after this segment.
-            let next = here.next.load(Ordering::Acquire);
+            // Relaxed: a record of the view lies after this segment, so whoever made the view acquired this link, and it
+            // is not null.
+            let next = here.next.load(Ordering::Relaxed);
             // SAFETY: not before the first linked segment, so linked: allocated while pinned.
             return Some(unsafe { Segment::at(next) });
         }

@@ -23,7 +23,7 @@ use super::canary::Canary;
 use super::index::Index;
 use super::reclaim::{Guard, dealloc};
 use crate::model::LimitExceeded;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, probe};
+use crate::sync::{AtomicPtr, AtomicU64, Ordering, probe, stop};
 
 /// One stream: its name and its index.
 #[repr(C)]
@@ -141,6 +141,7 @@ impl Table {
             }
             // SAFETY: entries live as long as the directory.
             let there = unsafe { entry.as_ref() };
+            there.canary.touch();
             if there.hash == hash && same(there) {
                 return Found::Entry(entry);
             }
@@ -155,7 +156,7 @@ impl Table {
         // Release: publishes the entry, pairs with the Acquire in `walk`. Relaxed: a loser walks again.
         let put =
             self.cells[index].compare_exchange(ptr::null_mut(), entry, Ordering::Release, Ordering::Relaxed).is_ok();
-        if put && entry != moved() {
+        if put && entry != moved() && !stop::here(stop::PUT) {
             // Relaxed: only says when to grow.
             self.used.fetch_add(1, Ordering::Relaxed);
         }
@@ -200,6 +201,12 @@ const FIRST_CELLS: usize = 64;
 #[cfg(any(loom, annals_shuttle))]
 const FIRST_CELLS: usize = 4;
 
+/// How many cells of a table that is being left are emptied between two marks.
+#[cfg(not(loom))]
+const MARK_EVERY: u64 = 64;
+#[cfg(loom)]
+const MARK_EVERY: u64 = 2;
+
 impl Directory {
     pub(crate) fn new(max: usize) -> Self {
         Self {
@@ -229,6 +236,10 @@ impl Directory {
                 Found::Empty(_) => return None,
                 // Acquire: pairs with the Release in `grow`. A cell is sealed only after the next table was hung on.
                 Found::Moved => table = here.next.load(Ordering::Acquire),
+            }
+            // Full to the last cell, and not left: the name was not in it when nothing came after it.
+            if table.is_null() {
+                return None;
             }
         }
     }
@@ -274,7 +285,9 @@ impl Directory {
             match table.walk(hash, &same) {
                 Found::Entry(there) => return there,
                 Found::Empty(index) if table.put(index, entry.as_ptr()) => return entry,
-                Found::Empty(_) | Found::Moved => {}
+                Found::Empty(_) => {}
+                // Left already; or full to the last cell, perhaps with entries that `used` does not count yet: left now.
+                Found::Moved => drop(Self::grow(table)),
             }
         }
     }
@@ -286,8 +299,8 @@ impl Directory {
             let current = probe(&self.current);
             // SAFETY: current when loaded, so allocated while pinned (rule 3).
             let table: &'g Table = unsafe { &*current };
-            // Acquire: pairs with the Release in `grow`.
-            if table.next.load(Ordering::Acquire).is_null() && !table.is_full() {
+            // Relaxed: not followed here, but in `grow`.
+            if table.next.load(Ordering::Relaxed).is_null() && !table.is_full() {
                 return table;
             }
             let next = Self::grow(table);
@@ -324,13 +337,14 @@ impl Directory {
         for at in start..from.cells.len() as u64 {
             let index = usize::try_from(at).expect("an index of a slice fits");
             let cell = &from.cells[index];
-            // Release/Acquire: a sealed cell tells that the next table is there; a lost seal finds an entry.
-            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::AcqRel, Ordering::Acquire)
+            // Release: a sealed cell tells that the next table is there; pairs with the Acquire in `walk`.
+            // Acquire: a lost seal finds an entry; pairs with the Release in `put`.
+            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::Release, Ordering::Acquire)
                 && entry != moved()
             {
                 Self::copy(entry, to);
             }
-            if at % 64 == 63 {
+            if (at + 1).is_multiple_of(MARK_EVERY) {
                 // Release: pairs with the Acquire above.
                 from.emptied.fetch_max(at + 1, Ordering::Release);
             }
@@ -339,7 +353,9 @@ impl Directory {
 
     fn copy(entry: *mut Entry, to: &Table) {
         // SAFETY: entries live as long as the directory.
-        let hash = unsafe { (*entry).hash };
+        let there = unsafe { &*entry };
+        there.canary.touch();
+        let hash = there.hash;
         loop {
             match to.walk(hash, |there| ptr::eq(there, entry)) {
                 Found::Empty(index) if to.put(index, entry) => return,
@@ -352,8 +368,9 @@ impl Directory {
 
     #[cold]
     fn promote(&self, from: *mut Table, to: *mut Table, guard: &Guard) {
-        // Release: pairs with the Acquire of every look-up: all of `from` was emptied into `to`.
-        if self.current.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+        // Release: pairs with the Acquire of every look-up: all of `from` was emptied into `to`. (`from` was acquired when
+        // it was found.)
+        if self.current.compare_exchange(from, to, Ordering::Release, Ordering::Relaxed).is_ok() {
             let left = Left(from);
             // SAFETY: nobody finds it any more who was not pinned by now.
             unsafe { guard.defer(move || left.free()) };
@@ -370,14 +387,13 @@ impl Directory {
         self.for_each(|entry| unsafe { entry.index.clear() });
     }
 
-    /// Every entry once. The caller is alone with the directory, or accepts to miss what is being added.
+    /// Every entry once. The caller is alone with the directory.
     fn for_each(&self, mut visit: impl FnMut(&Entry)) {
-        // Acquire: pairs with the Release in `promote`.
+        // Relaxed, here and below: the caller is alone.
         // SAFETY: the current table is allocated.
-        let table = unsafe { &*self.current.load(Ordering::Acquire) };
+        let table = unsafe { &*self.current.load(Ordering::Relaxed) };
         for cell in &table.cells {
-            // Acquire: pairs with the Release in `put`.
-            let entry = cell.load(Ordering::Acquire);
+            let entry = cell.load(Ordering::Relaxed);
             if !entry.is_null() && entry != moved() {
                 // SAFETY: entries live as long as the directory.
                 visit(unsafe { &*entry });

@@ -114,8 +114,8 @@ impl Garbage {
 impl Drop for Garbage {
     /// The log is gone, and its indexes with it: only records are left to free.
     fn drop(&mut self) {
-        // Acquire: pairs with the Release in `push`.
-        let mut at = self.list.swap(std::ptr::null_mut(), Ordering::Acquire);
+        // Relaxed: dropped by the last owner, which is alone.
+        let mut at = self.list.swap(std::ptr::null_mut(), Ordering::Relaxed);
         while !at.is_null() {
             // SAFETY: nobody else knows the list any more.
             unsafe {

@@ -236,7 +236,7 @@ impl<'b> BlockRef<'b> {
         let jump_number = spine::jump_of(self.number + 1);
         // Acquire: pairs with the Release in `retire`; blocks before this one may be gone.
         // SAFETY: the first block of the chain is allocated: the caller is pinned.
-        let first_there = unsafe { (*head.load(Ordering::Acquire)).number };
+        let first_there = unsafe { Block::at(head.load(Ordering::Acquire)) }.number;
         let jump = if jump_number < first_there {
             ptr::null_mut()
         } else {
@@ -401,8 +401,8 @@ impl Index {
     pub(crate) fn enter(&self, revision: u64, position: u64, guard: &Guard) {
         let mut block = self.last_block(guard).expect("the block was reserved before the swap");
         while revision >= block.end() {
-            // Acquire: pairs with the Release in `next_or_make`.
-            let next = block.next.load(Ordering::Acquire);
+            // Relaxed: the block of `revision` was linked before the swap, and the caller has acquired what was swapped in.
+            let next = block.next.load(Ordering::Relaxed);
             // SAFETY: as in `last_block`; not null, because the block was reserved before the swap.
             block = unsafe { Block::at(next) };
         }
@@ -420,8 +420,9 @@ impl Index {
         while copied < to.len() {
             let revision = revision + copied as u64;
             if revision == block.end() {
-                // Acquire: pairs with the Release in `next_or_make`.
-                let next = block.next.load(Ordering::Acquire);
+                // Relaxed: the caller has seen (Acquire) the mark on every slot whose positions it will use, so it has
+                // acquired the blocks that they are in.
+                let next = block.next.load(Ordering::Relaxed);
                 if next.is_null() {
                     break;
                 }
@@ -477,15 +478,16 @@ impl Index {
         // Acquire: pairs with the Release in `first_block` and `retire`.
         let head = self.head.load(Ordering::Acquire);
         // SAFETY: in the chain when loaded, so allocated while the caller is pinned.
-        if head.is_null() { 0 } else { unsafe { (*head).first } }
+        if head.is_null() { 0 } else { unsafe { Block::at(head) }.first }
     }
 
     /// The block of `revision`: none when it is gone or not there yet.
     fn find<'g>(&self, revision: u64, guard: &'g Guard) -> Option<BlockRef<'g>> {
         let mut block = self.last_block(guard)?;
         while revision >= block.end() {
-            // Acquire: pairs with the Release in `next_or_make`.
-            let next = block.next.load(Ordering::Acquire);
+            // Relaxed: callers ask for a revision of a record that they have acquired, or for one before what `place` has
+            // just walked to.
+            let next = block.next.load(Ordering::Relaxed);
             if next.is_null() {
                 return None;
             }
@@ -505,8 +507,8 @@ impl Index {
     /// The record of `revision` has been freed. Called once for each.
     pub(crate) fn record_freed(&self, revision: u64, guard: &Guard) {
         let block = self.find(revision, guard).expect("a block stays until all its records are freed");
-        // Release: pairs with the Acquire in `retire`: the block is used no more because of this record.
-        let dead = block.dead.fetch_add(1, Ordering::Release) + 1;
+        // Relaxed: a count. Who uses the block is pinned, and it is freed through `reclaim`.
+        let dead = block.dead.fetch_add(1, Ordering::Relaxed) + 1;
         debug_assert!(dead <= block.len, "each cell dies once");
         if dead == block.len {
             self.retire(guard);
@@ -521,15 +523,16 @@ impl Index {
             let head = probe(&self.head);
             // SAFETY: in the chain when loaded, so allocated while the caller is pinned.
             let block = unsafe { Block::at(head) };
-            // Acquire: pairs with the Release in `record_freed`, and with that in `next_or_make`.
-            let (dead, next) = (block.dead.load(Ordering::Acquire), block.next.load(Ordering::Acquire));
+            // Relaxed: see `record_freed`. Acquire: pairs with the Release in `next_or_make`.
+            let (dead, next) = (block.dead.load(Ordering::Relaxed), block.next.load(Ordering::Acquire));
             if dead < block.len || next.is_null() {
                 return;
             }
             // Nobody may find an unlinked block through the tail.
             self.advance_tail(block, next);
-            // Release: pairs with the Acquire of whoever starts from the head. Only the winner frees.
-            if self.head.compare_exchange(head, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            // Release: pairs with the Acquire of whoever starts from the head. Only the winner frees. (What it replaces was
+            // acquired above.)
+            if self.head.compare_exchange(head, next, Ordering::Release, Ordering::Relaxed).is_ok() {
                 let unlinked = Unlinked(head);
                 // SAFETY: unlinked; whoever could still see it is pinned now.
                 unsafe { guard.defer(move || unlinked.free()) };

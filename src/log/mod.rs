@@ -76,6 +76,12 @@ pub fn arm_reclamation(log: &Log) {
     log.core().domain.arm();
 }
 
+/// A log with `left` positions left.
+#[cfg(loom)]
+pub fn nearly_full_log(left: u64) -> Log {
+    Builder::new().segment_slots(2).no_clock().build_at(append::LIMIT - left).unwrap()
+}
+
 pub use appender::{Appended, Appender};
 pub use batch::{Batch, BatchAppended, Target};
 pub use builder::Builder;

@@ -37,10 +37,11 @@ impl Core {
             if segment.end_index() > self.first() || segment.number() >= self.tail(guard).number() {
                 return;
             }
-            // Acquire: pairs with the Release in `make_next`. Not null: the tail is beyond.
-            let next = segment.next.load(Ordering::Acquire);
-            // Release: pairs with the Acquire of whoever starts from the head. Only the winner defers.
-            if self.head.compare_exchange(first, next, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            // Relaxed: the tail, which is beyond, was acquired, and this link with it; so it is not null.
+            let next = segment.next.load(Ordering::Relaxed);
+            // Release: pairs with the Acquire of whoever starts from the head. Only the winner defers. (What it replaces was
+            // acquired above.)
+            if self.head.compare_exchange(first, next, Ordering::Release, Ordering::Relaxed).is_ok() {
                 self.garbage.announce();
                 let unlinked = Unlinked { segment: first, garbage: self.garbage.clone() };
                 // SAFETY: whoever could find the segment is pinned now, or holds it.

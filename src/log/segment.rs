@@ -187,8 +187,9 @@ impl Segment {
 
     /// The record in a slot that the caller has seen taken, finished or not.
     fn filled(&self, index: u64) -> Option<Record<'_>> {
-        // Acquire: pairs with the Release of the swap or fill; the slot may be unfinished.
-        match Seen::of(self.slot(index).load(Ordering::Acquire)) {
+        // Relaxed: an appender has acquired, or stored, everything before its spot; who sweeps is alone with the segment,
+        // and whoever unlinked it had acquired it as finished.
+        match Seen::of(self.slot(index).load(Ordering::Relaxed)) {
             Seen::Empty => None,
             // SAFETY: a linked or held segment keeps its records.
             Seen::Open(record) | Seen::Done(record) | Seen::More(record) => Some(unsafe { Record::new(record) }),

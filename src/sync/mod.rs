@@ -76,6 +76,14 @@ pub(crate) mod stop {
     pub const ENTERED: u32 = 2;
     /// In a batch, after one more slot was filled.
     pub const FILLED: u32 = 3;
+    /// After the next segment was made, before the tail was moved to it.
+    pub const MADE: u32 = 4;
+    /// After the tail was moved, before the end hint.
+    pub const MOVED: u32 = 5;
+    /// While finishing for another, before the mark.
+    pub const HELPING: u32 = 6;
+    /// After a name was put into the directory's table, before it was counted.
+    pub const PUT: u32 = 7;
 
     thread_local! {
         static PLACE: Cell<u32> = Cell::new(0);
@@ -97,6 +105,10 @@ pub(crate) mod stop {
     pub(crate) const SWAPPED: u32 = 1;
     pub(crate) const ENTERED: u32 = 2;
     pub(crate) const FILLED: u32 = 3;
+    pub(crate) const MADE: u32 = 4;
+    pub(crate) const MOVED: u32 = 5;
+    pub(crate) const HELPING: u32 = 6;
+    pub(crate) const PUT: u32 = 7;
 
     /// With `annals_yield` a thread is held up here, which makes rare histories frequent.
     #[inline]

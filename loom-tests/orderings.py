@@ -1,0 +1,326 @@
+#!/usr/bin/env python3
+"""Weakens annals' memory orderings one at a time, and shows which model notices.
+
+Loom takes orderings as values. So every `Ordering::Acquire`, `Release` and `AcqRel`, every `fence` and every call of
+`probe` (an Acquire load) in a copy of `src` is wrapped into a call that has a number, and one build serves all: the
+environment says which number is weakened, and to what. The wrappers also tell which model comes by which ordering; only
+those models are run, the quickest first, until one fails. What no model notices goes through the second run of the
+README, with loads as read-modify-writes.
+
+    Acquire -> Relaxed    Release -> Relaxed    AcqRel -> Release, and -> Acquire    fence -> nothing
+
+AcqRel -> Relaxed is not tried: it allows all that either half allows. Every ordering of a compare-and-swap counts.
+
+Usage: orderings.py [--only REGEX] [--list]. Exit status 1 when a weakening survives that is not in `ACCEPTED`.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MODES = {"plain": "--cfg loom", "rmw": "--cfg loom --cfg annals_rmw_loads"}
+
+# Weakenings that no model can notice: file, function, access, weakening, and why it stays as it is.
+ACCEPTED = []
+
+# Code that is not weakened: file, function, and why.
+LEFT_OUT = [
+    ("sync/mod.rs", "probe", "weakened at each of its calls instead"),
+]
+
+WEAKER = {
+    "Acquire": ["Relaxed"],
+    "Release": ["Relaxed"],
+    "AcqRel": ["Release", "Acquire"],
+    "fence": ["nothing"],
+    "probe": ["Relaxed"],
+}
+
+# Appended to `src/sync/mod.rs` of the copy.
+WRAPPERS = """
+#[allow(dead_code)]
+pub(crate) mod weaken {
+    use std::io::Write;
+    use std::sync::{LazyLock, Mutex};
+
+    use super::{AtomicPtr, Ordering};
+
+    static PLAN: LazyLock<Option<(usize, String)>> = LazyLock::new(|| {
+        let plan = std::env::var("ANNALS_WEAKEN").ok()?;
+        let (site, to) = plan.split_once(' ')?;
+        Some((site.parse().ok()?, to.to_owned()))
+    });
+
+    /// Sites that were come by; each is told once.
+    static MET: LazyLock<Option<(String, Mutex<Vec<bool>>)>> =
+        LazyLock::new(|| Some((std::env::var("ANNALS_SITES").ok()?, Mutex::new(vec![false; 1024]))));
+
+    fn plan(site: usize) -> Option<&'static str> {
+        if let Some((path, met)) = &*MET {
+            let mut met = met.lock().unwrap();
+            if !std::mem::replace(&mut met[site], true) {
+                let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+                writeln!(file, "{site}").unwrap();
+            }
+        }
+        PLAN.as_ref().filter(|(planned, _)| *planned == site).map(|(_, to)| to.as_str())
+    }
+
+    pub(crate) fn ordering(site: usize, written: Ordering) -> Ordering {
+        match plan(site) {
+            None => written,
+            Some("Relaxed") => Ordering::Relaxed,
+            Some("Acquire") => Ordering::Acquire,
+            Some("Release") => Ordering::Release,
+            Some(other) => panic!("no ordering {other}"),
+        }
+    }
+
+    pub(crate) fn fence(site: usize, written: Ordering) {
+        if plan(site).is_none() {
+            super::fence(written);
+        }
+    }
+
+    pub(crate) fn probe<T>(site: usize, cell: &AtomicPtr<T>) -> *mut T {
+        if plan(site).is_none() {
+            return super::probe(cell);
+        }
+        if cfg!(annals_rmw_loads) {
+            let null = std::ptr::null_mut();
+            return cell.compare_exchange(null, null, Ordering::Relaxed, Ordering::Relaxed).unwrap_or_else(|seen| seen);
+        }
+        cell.load(Ordering::Relaxed)
+    }
+}
+"""
+
+
+class Site:
+    def __init__(self, number, file, function, access, kind):
+        self.number, self.file, self.function, self.access, self.kind = number, file, function, access, kind
+
+
+def blank_comments(source):
+    """The same length, with comments and the tests at the end of a file blanked."""
+    tests = re.search(r"^#\[cfg\(test\)\]\nmod \w+ \{", source, re.M)
+    if tests:
+        source = source[:tests.start()] + " " * (len(source) - tests.start())
+    return re.sub(r"//[^\n]*", lambda comment: " " * len(comment.group()), source)
+
+
+def closing(code, opening):
+    """Where the parenthesis that opens at `opening` closes."""
+    depth = 0
+    for at in range(opening, len(code)):
+        depth += {"(": 1, ")": -1}.get(code[at], 0)
+        if depth == 0:
+            return at
+    raise ValueError("unbalanced parentheses")
+
+
+def call_around(code, at):
+    """The innermost call around `at`: where its arguments begin, and what is called."""
+    depth = 0
+    while at:
+        at -= 1
+        depth += {")": 1, "(": -1}.get(code[at], 0)
+        if depth < 0:
+            break
+    begin, depth = at, 0
+    while begin and (depth or re.match(r"[\w.:&*()\[\]]", code[begin - 1])):
+        begin -= 1
+        depth += {")": 1, "]": 1, "(": -1, "[": -1}.get(code[begin], 0)
+        if depth < 0:
+            begin += 1
+            break
+    return at, code[begin:at].lstrip("&*")
+
+
+def function_around(code, at):
+    functions = re.findall(r"\bfn (\w+)", code[:at])
+    return functions[-1] if functions else "?"
+
+
+def find(file, source, number):
+    """The sites of a file, each with the span to replace and its replacement."""
+    code = blank_comments(source)
+    found = []
+    left_out = {function for its, function, _ in LEFT_OUT if its == file}
+    for match in re.finditer(r"(?:crate::sync::)?\bfence\((Ordering::\w+)\)", code):
+        access = f"fence({match.group(1).removeprefix('Ordering::')})"
+        found.append((match.span(), "fence", access, "crate::sync::weaken::fence({}, " + match.group(1) + ")"))
+    for match in re.finditer(r"(?<!fn )(?<!\w)probe\(", code):
+        end = closing(code, match.end() - 1)
+        argument = source[match.end():end]
+        span = (match.start(), end + 1)
+        found.append((span, "probe", f"probe({argument})", "crate::sync::weaken::probe({}, " + argument + ")"))
+    fences = [span for span, kind, _, _ in found if kind == "fence"]
+    for match in re.finditer(r"Ordering::(Acquire|Release|AcqRel)\b", code):
+        if any(start <= match.start() < end for start, end in fences):
+            continue
+        opening, called = call_around(code, match.start())
+        arguments = source[opening + 1:closing(code, opening)]
+        called += "(" + ", ".join(re.split(r",?\s*Ordering::\w+", arguments)[:1]) + ")"
+        if "compare_exchange" in called:
+            before = code[opening:match.start()].count("Ordering::")
+            called += " failure" if before else " success"
+        replacement = "crate::sync::weaken::ordering({}, " + match.group() + ")"
+        found.append((match.span(), match.group(1), called, replacement))
+    sites = []
+    for span, kind, access, replacement in sorted(found):
+        function = function_around(code, span[0])
+        if function in left_out:
+            continue
+        site = Site(number + len(sites), file, function, " ".join(access.split()), kind)
+        sites.append((span, site, replacement.format(site.number)))
+    return sites
+
+
+def instrument(tree):
+    """Copies the project to `tree`, every ordering wrapped. Returns the sites."""
+    if tree.exists():
+        shutil.rmtree(tree)
+    for part in ["src", "loom-tests"]:
+        shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("target"))
+    shutil.copy(ROOT / "Cargo.toml", tree)
+    all_sites = []
+    for path in sorted((tree / "src").rglob("*.rs")):
+        file = str(path.relative_to(tree / "src"))
+        source = path.read_text()
+        if file == "log/tests.rs" or "Ordering::" not in source and "probe(" not in source:
+            continue
+        sites = find(file, source, len(all_sites))
+        for (start, end), site, replacement in reversed(sites):
+            source = source[:start] + replacement + source[end:]
+        if file == "sync/mod.rs":
+            source += WRAPPERS
+        path.write_text(source)
+        all_sites += [site for _, site, _ in sites]
+    return all_sites
+
+
+def build(tree, target, mode):
+    """The test programs."""
+    env = dict(os.environ, RUSTFLAGS=MODES[mode], CARGO_TARGET_DIR=str(target / mode))
+    command = ["cargo", "test", "--release", "--no-run", "--message-format=json"]
+    done = subprocess.run(command, cwd=tree / "loom-tests", env=env, stdout=subprocess.PIPE, text=True, check=True)
+    messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [m["executable"] for m in messages if m.get("executable") and "test" in m["target"]["kind"]]
+
+
+class Model:
+    def __init__(self, mode, program, name):
+        self.mode, self.program, self.name = mode, program, name
+        self.seconds, self.sites = 0.0, set()
+
+    def run(self, timeout=None, **variables):
+        """Whether it failed; none when it did not end in time."""
+        command = [self.program, "--exact", self.name]
+        env = dict(os.environ, **variables)
+        try:
+            return subprocess.run(command, env=env, capture_output=True, timeout=timeout).returncode != 0
+        except subprocess.TimeoutExpired:
+            return None
+
+    def measure(self, scratch):
+        scratch.unlink(missing_ok=True)
+        started = time.monotonic()
+        if self.run(ANNALS_SITES=str(scratch)):
+            sys.exit(f"{self.name} fails with nothing weakened ({self.mode})")
+        self.seconds = time.monotonic() - started
+        self.sites = {int(line) for line in scratch.read_text().split()} if scratch.exists() else set()
+
+
+def models_of(mode, programs):
+    listed = [(p, subprocess.run([p, "--list"], capture_output=True, text=True, check=True).stdout) for p in programs]
+    return [Model(mode, p, name) for p, out in listed for name in re.findall(r"^(\S+): test$", out, re.M)]
+
+
+def measured(tree, target, mode):
+    """All models of a mode, the quickest first."""
+    models = models_of(mode, build(tree, target, mode))
+    for model in models:
+        model.measure(target / "sites")
+    return sorted(models, key=lambda model: model.seconds)
+
+
+def notice(models, site, weakening):
+    """The first model that fails."""
+    for model in models:
+        if site.number not in model.sites:
+            continue
+        if model.run(timeout=30 + 10 * model.seconds, ANNALS_WEAKEN=f"{site.number} {weakening}"):
+            return model
+    return None
+
+
+def accepted(site, weakening):
+    for *key, reason in ACCEPTED:
+        if key == [site.file, site.function, site.access, weakening]:
+            return reason
+    return None
+
+
+def row_of(site, weakening):
+    return f"{site.file} | `{site.function}` | `{site.access}` | {site.kind} → {weakening}"
+
+
+def sweep(weakenings, models, mode):
+    """Prints a row for each weakening that is noticed. The others."""
+    survivors = []
+    for site, weakening in weakenings:
+        started = time.monotonic()
+        model = notice(models, site, weakening)
+        if model is None:
+            survivors.append((site, weakening))
+            continue
+        by = f"`{model.name}`" + (", rmw" if mode == "rmw" else "")
+        print(f"| {row_of(site, weakening)} | {by} | {time.monotonic() - started:.1f} |", flush=True)
+    return survivors
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--only", help="weaken only where this regular expression is found in the row of the table")
+    arguments.add_argument("--list", action="store_true", help="only show what would be weakened")
+    arguments = arguments.parse_args()
+
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "orderings"
+    tree = target / "tree"
+    sites = instrument(tree)
+    weakenings = [(site, weakening) for site in sites for weakening in WEAKER[site.kind]]
+    weakenings = [it for it in weakenings if re.search(arguments.only or "", row_of(*it))]
+    for file, function, reason in LEFT_OUT:
+        print(f"Left out: `{function}` in {file}, {reason}.")
+    if arguments.list:
+        print("\n".join(row_of(*it) for it in weakenings))
+        return
+    print("| file | function | access | weakening | noticed by | s |\n| --- | --- | --- | --- | --- | ---: |", flush=True)
+    left, met = weakenings, {}
+    for mode in MODES:
+        if not left:
+            break
+        models = measured(tree, target, mode)
+        left = sweep(left, models, mode)
+        for site, _ in left:
+            met[site.number] = met.get(site.number, 0) + sum(site.number in model.sites for model in models)
+    unexplained = 0
+    for site, weakening in left:
+        reason = accepted(site, weakening)
+        unexplained += reason is None
+        verdict = f"accepted: {reason}" if reason else f"NOBODY, of {met[site.number]} runs that come by"
+        print(f"| {row_of(site, weakening)} | {verdict} | |")
+    print(f"\n{len(sites)} orderings, {len(weakenings)} weakenings, {len(left)} not noticed, {unexplained} of them unexplained.")
+    sys.exit(bool(unexplained))
+
+
+if __name__ == "__main__":
+    main()

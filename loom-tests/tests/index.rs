@@ -1,0 +1,104 @@
+//! The chain of blocks in which a stream keeps its positions. Under loom the first block has two cells, the others four.
+#![cfg(loom)]
+
+use annals::{Log, Stream};
+use annals_loom::{check_whole, event, explore, fill, log, reclaiming_log};
+use loom::thread;
+
+/// L2: two threads meet at the end of a block: one makes the next, the other may have looked at it before that is decided.
+#[test]
+fn a_block_boundary() {
+    explore("a_block_boundary", 2, [2, 3, 4], |notes| {
+        let log = log();
+        let stream = log.stream("s").unwrap();
+        fill(&stream, 2);
+        let one = {
+            let stream = stream.clone();
+            thread::spawn(move || {
+                let mut appender = stream.log().appender();
+                appender.append(&stream, event("e")).unwrap();
+                appender.append(&stream, event("e")).unwrap();
+            })
+        };
+        let other = {
+            let stream = stream.clone();
+            thread::spawn(move || {
+                let seen = stream.revision().unwrap().get();
+                let positions: Vec<_> = stream.read().iter().map(|envelope| envelope.position().get()).collect();
+                assert!(positions.len() as u64 > seen);
+                assert_eq!(positions, (1..=positions.len() as u64).collect::<Vec<_>>());
+                stream.log().appender().append(&stream, event("e")).unwrap().revision.get()
+            })
+        };
+        let outcome = other.join().unwrap();
+        one.join().unwrap();
+        check_whole(&log, &[&stream]);
+        notes.note(outcome);
+    });
+}
+
+/// A log whose stream has its first two revisions in the garbage, not yet freed, and nothing else: its block has no
+/// successor, and leaves the chain as soon as it has one and the records are freed.
+fn with_garbage() -> (Log, Stream) {
+    let log = reclaiming_log();
+    let (stream, other) = (log.stream("s").unwrap(), log.stream("other").unwrap());
+    fill(&stream, 2);
+    let mut cursor = log.read().cursor();
+    cursor.next().unwrap();
+    fill(&other, 1);
+    log.truncate_before(3);
+    drop(cursor);
+    assert_eq!(log.unreturned_segments(), 1);
+    (log, stream)
+}
+
+/// What a thread does while another appends to the stream and frees the garbage.
+fn beside_a_retirement(name: &str, bound: usize, outcomes: impl IntoIterator<Item = u64>, act: fn(&Stream) -> u64) {
+    explore(name, bound, outcomes, move |notes| {
+        let (log, stream) = with_garbage();
+        let retires = {
+            let stream = stream.clone();
+            thread::spawn(move || {
+                stream.log().appender().append(&stream, event("e")).unwrap();
+                stream.log().maintain();
+            })
+        };
+        let acts = {
+            let stream = stream.clone();
+            thread::spawn(move || act(&stream))
+        };
+        retires.join().unwrap();
+        notes.note(acts.join().unwrap());
+        log.maintain();
+        assert_eq!(log.unreturned_segments(), 0);
+        assert_eq!(stream.read().iter().next().unwrap().revision(), 2);
+    });
+}
+
+/// L2: an appender that is about to make the next block finds its own block unlinked.
+#[test]
+fn a_block_is_retired_under_its_maker() {
+    beside_a_retirement("a_block_is_retired_under_its_maker", 2, [2, 3], |stream| {
+        stream.log().appender().append(stream, event("e")).unwrap().revision.get()
+    });
+}
+
+/// L3: a reader finds the first block unlinked.
+#[test]
+fn a_block_is_retired_under_a_reader() {
+    beside_a_retirement("a_block_is_retired_under_a_reader", 1, [0, 1], |stream| {
+        let seen = stream.read().iter().map(|envelope| envelope.revision().get()).collect::<Vec<_>>();
+        assert!(seen.is_empty() || seen == [2]);
+        assert!(stream.revision().unwrap().get() > seen.len() as u64);
+        seen.len() as u64
+    });
+}
+
+/// L8: two threads free the records of one block, and a third has made the next.
+#[test]
+fn a_block_is_retired_by_two() {
+    beside_a_retirement("a_block_is_retired_by_two", 2, [0], |stream| {
+        stream.log().maintain();
+        0
+    });
+}
