@@ -77,7 +77,7 @@ pub fn arm_reclamation(log: &Log) {
 }
 
 /// A log with `left` positions left.
-#[cfg(loom)]
+#[cfg(any(loom, annals_shuttle))]
 pub fn nearly_full_log(left: u64) -> Log {
     Builder::new().segment_slots(2).no_clock().build_at(append::LIMIT - left).unwrap()
 }
