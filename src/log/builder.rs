@@ -9,7 +9,7 @@ use super::handle::Log;
 use super::record::Shape;
 use crate::model::{Clock, Limits, Retention};
 
-/// Builds a [`Log`]. Without any setting: segments of 1,024 slots, the system's clock, default limits, no retention.
+/// Builds a [`Log`]. Without any setting: segments of 4,096 slots, the system's clock, default limits, no retention.
 ///
 /// ```
 /// let log = annals::Log::builder().segment_slots(4096).coarse_clock().build()?;
@@ -18,7 +18,7 @@ use crate::model::{Clock, Limits, Retention};
 #[derive(Clone)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct Builder {
-    segment_slots: usize,
+    segment_slots: Option<usize>,
     time: Time,
     limits: Limits,
     retention: Retention,
@@ -26,13 +26,16 @@ pub struct Builder {
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { segment_slots: 1024, time: Time::System, limits: Limits::default(), retention: Retention::default() }
+        Self { segment_slots: None, time: Time::System, limits: Limits::default(), retention: Retention::default() }
     }
 
     /// Slots of a segment, 8 bytes each: a power of two from 2 to 2^20. Memory of truncated envelopes returns by whole
-    /// segments.
+    /// segments; one append in so many makes a segment, which takes it a microsecond or two.
+    ///
+    /// Without this: 4,096, or with a retention by number of records about half as many as are kept, if that is less, but
+    /// 64 at least.
     pub fn segment_slots(mut self, slots: usize) -> Self {
-        self.segment_slots = slots;
+        self.segment_slots = Some(slots);
         self
     }
 
@@ -89,7 +92,7 @@ impl Builder {
 
     /// A log whose first position is after `start`, a multiple of the segment size.
     pub(crate) fn build_at(self, start: u64) -> Result<Log, BuildError> {
-        let slots = self.segment_slots;
+        let slots = self.segment_slots.unwrap_or_else(|| default_slots(&self.retention));
         if !slots.is_power_of_two() || !(2..=1 << 20).contains(&slots) {
             return Err(BuildError::SegmentSize { slots });
         }
@@ -117,6 +120,13 @@ impl Builder {
         };
         Ok(Log::from_core(Core::new(config, start)))
     }
+}
+
+/// So many slots that one append in 1,000 at most makes a segment, or a block of an index; but fewer when few are kept.
+fn default_slots(retention: &Retention) -> usize {
+    const MOST: usize = 4096;
+    let kept = retention.records.and_then(|records| usize::try_from(records).ok()).unwrap_or(usize::MAX);
+    (kept / 2).min(MOST).next_power_of_two().max(64)
 }
 
 impl std::fmt::Debug for Builder {

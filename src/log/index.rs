@@ -1,7 +1,7 @@
 //! The index of one stream: the position of each of its revisions.
 //!
 //! A chain of blocks of write-once cells; cell r holds the position of revision r, or 0. Blocks double from 8 cells to
-//! 1,024, and link back as in [`super::spine`]. Cells hold positions, not pointers: so the index owns nothing, and
+//! 4,096, and link back as in [`super::spine`]. Cells hold positions, not pointers: so the index owns nothing, and
 //! whether an envelope is still there is decided in one place, the log.
 //!
 //! Rules:
@@ -28,7 +28,7 @@ const FIRST: u64 = 8;
 const FIRST: u64 = 2;
 /// Blocks 0 to `DOUBLING - 1` double, from then on all have `LAST` cells.
 #[cfg(not(any(loom, annals_shuttle)))]
-const DOUBLING: u32 = 7;
+const DOUBLING: u32 = 9;
 #[cfg(any(loom, annals_shuttle))]
 const DOUBLING: u32 = 1;
 const LAST: u64 = FIRST << DOUBLING;
@@ -99,13 +99,13 @@ impl Link for Block {
 
 impl Block {
     fn layout(len: u32) -> Layout {
-        let cells = Layout::array::<AtomicU64>(len as usize).expect("at most 1,024 cells");
-        Layout::new::<Self>().extend(cells).expect("at most 1,024 cells").0.pad_to_align()
+        let cells = Layout::array::<AtomicU64>(len as usize).expect("at most 4,096 cells");
+        Layout::new::<Self>().extend(cells).expect("at most 4,096 cells").0.pad_to_align()
     }
 
     fn make(number: u64, prev: *mut Block, jump: *mut Block) -> NonNull<Self> {
         let (first, len) = extent_of(number);
-        let len = u32::try_from(len).expect("at most 1,024 cells");
+        let len = u32::try_from(len).expect("at most 4,096 cells");
         let layout = Self::layout(len);
         // SAFETY: the layout is not empty.
         let Some(at) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
@@ -174,7 +174,7 @@ impl<'b> BlockRef<'b> {
 
     /// Which cell of the block is that of `revision`, which lies in it.
     #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "a block has at most 1,024 cells; `cell_at` checks")]
+    #[allow(clippy::cast_possible_truncation, reason = "a block has at most 4,096 cells; `cell_at` checks")]
     fn place_of(self, revision: u64) -> u32 {
         debug_assert!(revision >= self.first && revision < self.end(), "the revision lies in this block");
         (revision - self.first) as u32
