@@ -99,7 +99,7 @@ fn one_new_stream_created_twice() {
 /// L2: the directory grows while streams are added and found; none is lost, none is there twice.
 #[test]
 fn the_directory_grows() {
-    explore("the_directory_grows", 2, [4], |notes| {
+    explore("the_directory_grows", 1, [4], |notes| {
         let log = reclaiming_log();
         // The first table holds two entries before it grows.
         let known = log.stream("known").unwrap();

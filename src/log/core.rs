@@ -51,8 +51,9 @@ struct Borrowed<'p> {
 impl Drop for Borrowed<'_> {
     #[inline]
     fn drop(&mut self) {
-        // Release: pairs with the Acquire in `with_local`. A store will do: a place in use is left alone by others.
-        self.place.store(self.local.as_ptr(), Ordering::Release);
+        // Release: pairs with the Acquire in `with_local`. Others leave a place in use as it is, so a store would do; but
+        // loom 0.7 lets their swaps overlook one.
+        self.place.swap(self.local.as_ptr(), Ordering::Release);
     }
 }
 
