@@ -1,6 +1,5 @@
 //! What all handles to a log share, and how to find one's way in it.
 
-use std::ptr::NonNull;
 use std::sync::Arc as StdArc;
 
 use crossbeam_utils::CachePadded;
@@ -10,17 +9,18 @@ use super::clock::Time;
 use super::directory::Directory;
 use super::envelope::Envelope;
 use super::garbage::Garbage;
+use super::pool::Pool;
 use super::reclaim::{Domain, Guard, Participant};
 use super::record::Shape;
 use super::segment::{Seen, Segment};
 use super::spine::{self, Link};
 use crate::model::{Limits, Position, Retention, Timestamp};
-use crate::sync::{Arc, AtomicPtr, AtomicU64, Backoff, Ordering, thread_number};
+use crate::sync::{Arc, AtomicPtr, AtomicU64, Backoff, Ordering};
 
 /// How far appends may run ahead of the end hint: what a reader walks at most, one batch apart.
 pub(crate) const HINT_LAG: u64 = 16;
 
-/// Local states kept for appends without an appender of their own.
+/// How many local states the log keeps for them.
 const POOL: usize = if cfg!(any(loom, annals_shuttle)) { 1 } else { 32 };
 
 pub(crate) struct Config {
@@ -32,29 +32,6 @@ pub(crate) struct Config {
     /// Whether there is any: asked after every append.
     pub(crate) retains: bool,
     pub(crate) shape: Shape,
-}
-
-/// How many places of the pool a call tries.
-const TRIES: usize = if cfg!(loom) { 1 } else { 4 };
-
-/// The mark of a place whose state somebody uses.
-fn in_use() -> *mut Local {
-    std::ptr::without_provenance_mut(1)
-}
-
-/// A local state of the pool, which is put back even if the work panics (a clock of the user's may).
-struct Borrowed<'p> {
-    place: &'p AtomicPtr<Local>,
-    local: NonNull<Local>,
-}
-
-impl Drop for Borrowed<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        // Release: pairs with the Acquire in `with_local`. Others leave a place in use as it is, so a store would do; but
-        // loom 0.7 lets their swaps overlook one.
-        self.place.swap(self.local.as_ptr(), Ordering::Release);
-    }
 }
 
 /// One log. Indexes are positions less one.
@@ -72,7 +49,8 @@ pub(crate) struct Core {
     /// A late index: everything before it is finished, and no batch lies across it. No slot is taken more than
     /// `HINT_LAG` and one batch after it. It lies in the tail's segment, or before, or is the first index after it.
     pub(crate) hint: CachePadded<AtomicU64>,
-    pool: Box<[CachePadded<AtomicPtr<Local>>]>,
+    /// States for appends without an appender of their own.
+    pool: Pool<Local, POOL>,
 }
 
 // SAFETY: the raw pointers are to segments, shared by the protocol of `log`, and to locals, owned by whoever swaps them
@@ -111,7 +89,7 @@ impl Core {
             head: AtomicPtr::new(first),
             tail: CachePadded::new(AtomicPtr::new(first)),
             hint: CachePadded::new(AtomicU64::new(start)),
-            pool: (0..POOL).map(|_| CachePadded::new(AtomicPtr::default())).collect(),
+            pool: Pool::new(),
             config,
         }
     }
@@ -136,24 +114,10 @@ impl Core {
     /// use.
     #[inline]
     pub(crate) fn with_local<R>(&self, work: impl FnOnce(&mut Local) -> R) -> R {
-        let start = thread_number();
-        for place in (0..TRIES).map(|n| &self.pool[(start + n) % POOL]) {
-            // Acquire: pairs with the Release in `Borrowed::drop`; what the last user did to the state comes before what
-            // we do.
-            let taken = place.swap(in_use(), Ordering::Acquire);
-            if taken != in_use() {
-                let local = NonNull::new(taken).unwrap_or_else(|| self.boxed_local());
-                let mut borrowed = Borrowed { place, local };
-                // SAFETY: it was in the pool, or is new; while the place says `in_use` it is nobody else's.
-                return work(unsafe { borrowed.local.as_mut() });
-            }
+        match self.pool.lend(|| self.local()) {
+            Some(mut local) => work(&mut local),
+            None => work(&mut self.local()),
         }
-        work(&mut self.local())
-    }
-
-    #[cold]
-    fn boxed_local(&self) -> NonNull<Local> {
-        NonNull::from(Box::leak(Box::new(self.local())))
     }
 
     /// The end of the visible prefix: how many indexes there are. Wait-free: walks at most `HINT_LAG` slots and a batch.
@@ -306,15 +270,6 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        for place in &self.pool {
-            // Relaxed: dropped by the last owner, which is alone.
-            let local = place.swap(std::ptr::null_mut(), Ordering::Relaxed);
-            debug_assert!(local != in_use(), "a borrower borrows the log");
-            if !local.is_null() {
-                // SAFETY: put there from a box.
-                drop(unsafe { Box::from_raw(local) });
-            }
-        }
         // SAFETY: alone: no cursor, no handle. Segments from the head on are linked; those unlinked are the garbage's,
         // which knows nothing of indexes once it is told that the log is gone.
         unsafe {

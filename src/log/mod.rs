@@ -57,6 +57,7 @@ mod garbage;
 mod handle;
 mod index;
 mod options;
+mod pool;
 mod read;
 mod reclaim;
 mod record;

@@ -6,13 +6,9 @@
 
 #[cfg(not(any(loom, annals_shuttle)))]
 mod imp {
-    use std::mem::ManuallyDrop;
-    use std::ptr::{null_mut, without_provenance_mut};
-
     use crossbeam_epoch::{LocalHandle, default_collector};
-    use crossbeam_utils::CachePadded;
 
-    use crate::sync::{AtomicPtr, Ordering, thread_number};
+    use super::super::pool::{Lent, Pool};
 
     /// Who shares garbage. In production all logs share crossbeam's default collector.
     #[derive(Debug)]
@@ -29,46 +25,18 @@ mod imp {
 
         #[inline]
         pub(crate) fn pin(&self) -> Guard {
-            Guard { guard: ManuallyDrop::new(self.0.pin()), borrowed: None }
+            Guard { guard: self.0.pin(), _lent: None }
         }
     }
 
-    /// Participants of whoever has none: each is null before its first use, in use, or free. They are kept here and not in
-    /// thread-locals, because a thread-local with a destructor is registered with the C library, under a lock of it: a
-    /// thread stopped there would hold up the first call of every other (law L6).
-    static POOL: [CachePadded<AtomicPtr<Participant>>; PLACES] =
-        [const { CachePadded::new(AtomicPtr::new(null_mut())) }; PLACES];
-
-    const PLACES: usize = 64;
-
-    /// How many places a pin tries.
-    const TRIES: usize = 4;
-
-    fn in_use() -> *mut Participant {
-        without_provenance_mut(1)
-    }
-
-    /// A participant out of the pool.
-    struct Borrowed {
-        place: &'static AtomicPtr<Participant>,
-        participant: &'static Participant,
-    }
+    /// For whoever has no participant of its own. Not thread-locals: one with a destructor is registered with the C
+    /// library, under a lock of it, and a thread stopped there would hold up the first call of every other (law L6).
+    static POOL: Pool<Participant, 64> = Pool::new();
 
     pub(crate) struct Guard {
-        guard: ManuallyDrop<crossbeam_epoch::Guard>,
-        borrowed: Option<Borrowed>,
-    }
-
-    impl Drop for Guard {
-        #[inline]
-        fn drop(&mut self) {
-            // SAFETY: dropped here alone, before its participant goes to another.
-            unsafe { ManuallyDrop::drop(&mut self.guard) };
-            if let Some(Borrowed { place, participant }) = self.borrowed.take() {
-                // Release: pairs with the Acquire in `Domain::pin`. A store will do: a place in use is left alone by others.
-                place.store(std::ptr::from_ref(participant).cast_mut(), Ordering::Release);
-            }
-        }
+        guard: crossbeam_epoch::Guard,
+        /// Goes back after the guard is gone: fields are dropped in this order.
+        _lent: Option<Lent<'static, Participant>>,
     }
 
     impl Domain {
@@ -85,25 +53,11 @@ mod imp {
         #[inline]
         #[allow(clippy::unused_self, reason = "under loom a log has a domain of its own")]
         pub(crate) fn pin(&self) -> Guard {
-            let start = thread_number();
-            for place in (start..start + TRIES).map(|n| &*POOL[n % PLACES]) {
-                // Acquire: pairs with the Release in `Guard::drop`; what the last user did to it comes before what we do.
-                let taken = place.swap(in_use(), Ordering::Acquire);
-                if taken != in_use() {
-                    // SAFETY: put there by a guard, from a box that is never freed; while the place says `in_use` it is
-                    // nobody else's.
-                    let participant = unsafe { taken.as_ref() }.unwrap_or_else(|| first_in_place());
-                    let guard = ManuallyDrop::new(participant.0.pin());
-                    return Guard { guard, borrowed: Some(Borrowed { place, participant }) };
-                }
+            match POOL.lend(Participant::new) {
+                Some(lent) => Guard { guard: lent.0.pin(), _lent: Some(lent) },
+                None => Participant::new().pin(),
             }
-            Participant::new().pin()
         }
-    }
-
-    #[cold]
-    fn first_in_place() -> &'static Participant {
-        Box::leak(Box::new(Participant::new()))
     }
 
     impl Guard {
