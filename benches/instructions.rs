@@ -72,7 +72,7 @@ fn one_stream(log: &Log) -> (Stream, Appender) {
 fn append(log: &Log, message: impl Fn() -> Message<'static>) {
     let (stream, mut appender) = one_stream(log);
     measured(|_| {
-        black_box(appender.append(&stream, message())).expect("nothing is in the way");
+        black_box(appender.append(&stream, message()).expect("nothing is in the way").position);
     });
 }
 
@@ -95,7 +95,7 @@ fn append_stamped() {
 fn append_by_stream() {
     let (stream, _) = one_stream(&timeless());
     measured(|_| {
-        black_box(stream.append(load::shared())).expect("nothing is in the way");
+        black_box(stream.append(load::shared()).expect("nothing is in the way").position);
     });
 }
 
@@ -116,7 +116,7 @@ fn append_by_name() {
     let names = ids(STREAMS);
     let log = log_of_streams(&names);
     measured(|n| {
-        black_box(log.append(&names[scattered(n, STREAMS)], load::shared())).expect("nothing is in the way");
+        black_box(log.append(&names[scattered(n, STREAMS)], load::shared()).expect("nothing is in the way").position);
     });
 }
 
@@ -171,7 +171,7 @@ fn batch(message: impl Fn() -> Message<'static>) {
     measured(|n| {
         if n.is_multiple_of(BATCH) {
             let batch = (0..BATCH).fold(Batch::new(), |batch, _| batch.add(&stream, message()));
-            black_box(appender.append_batch(batch)).expect("nothing is in the way");
+            black_box(appender.append_batch(batch).expect("nothing is in the way").last);
         }
     });
 }

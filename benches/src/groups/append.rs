@@ -64,7 +64,7 @@ fn through_handle(make: fn() -> Log, message: impl Fn() -> Message<'static>) -> 
     fresh(
         move |_| appender(make()),
         move |(stream, appender), _| {
-            black_box(appender.append(stream, message())).expect("nothing is in the way");
+            black_box(appender.append(stream, message()).expect("nothing is in the way").position);
         },
     )
 }
@@ -154,7 +154,7 @@ pub fn stream_append() -> Group {
             fresh(
                 |_| timeless().stream("account-000000").expect("the name is valid"),
                 |stream, _| {
-                    black_box(stream.append(load::shared())).expect("nothing is in the way");
+                    black_box(stream.append(load::shared()).expect("nothing is in the way").position);
                 },
             ),
         )
@@ -175,7 +175,7 @@ pub fn by_name() -> Group {
                 |_| timeless(),
                 move |log, n| {
                     let name = &names[scattered(n, NAMED)];
-                    black_box(log.append(name, load::shared())).expect("nothing is in the way");
+                    black_box(log.append(name, load::shared()).expect("nothing is in the way").position);
                 },
             ),
         )
@@ -257,7 +257,7 @@ fn expected_handle(title: &'static str, streams: usize) -> Group {
             let (which, length) = prepared.turn(n);
             let (handles, appender) = &mut prepared.store;
             let expected = Expected::exactly(length - 1);
-            black_box(appender.append_with(&handles[which], load::shared(), expected)).expect("it is right");
+            black_box(appender.append_with(&handles[which], load::shared(), expected).expect("it is right").position);
         },
     );
     with_rivals_expected(Group::new(title, OPS).ours("annals, handle", ours), &names)
@@ -353,7 +353,7 @@ fn batched(message: impl Fn() -> Message<'static>) -> impl FnMut(u64) -> Sample 
         move |(stream, appender), n| {
             if n.is_multiple_of(BATCH) {
                 let batch = (0..BATCH).fold(Batch::new(), |batch, _| batch.add(&*stream, message()));
-                black_box(appender.append_batch(batch)).expect("nothing is in the way");
+                black_box(appender.append_batch(batch).expect("nothing is in the way").last);
             }
         },
     )

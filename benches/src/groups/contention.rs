@@ -78,7 +78,7 @@ fn ours(threads: usize, streams: usize) -> impl FnMut(u64) -> Sample {
         let each = ops.div_ceil(threads as u64);
         let (sample, kept) = together(appenders(threads, streams), |(stream, mut appender)| {
             for _ in 0..each {
-                black_box(appender.append(&stream, load::shared())).expect("nothing is in the way");
+                black_box(appender.append(&stream, load::shared()).expect("nothing is in the way").position);
             }
             (stream, appender)
         });
@@ -270,7 +270,7 @@ pub fn latencies(threads: usize) -> Vec<Latency> {
 fn ours_latency(threads: usize) -> Latency {
     let (_, all) = together(appenders(threads, threads), |(stream, mut appender)| {
         each(OPS / threads as u64, || {
-            black_box(appender.append(&stream, load::shared())).expect("nothing is in the way");
+            black_box(appender.append(&stream, load::shared()).expect("nothing is in the way").position);
         })
     });
     merged("annals", all)
