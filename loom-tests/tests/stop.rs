@@ -33,19 +33,29 @@ fn check_after(log: &Log, stream: &Stream, end: u64) {
     check_whole(log, &[stream]);
 }
 
-/// S5: the maker of a segment stops before or after it moved the tail. It appended nothing.
+/// S5: the maker of a segment stops before or after it moved the tail; it has appended nothing then. When the other one
+/// made the segment, it appends.
 #[test]
 fn the_maker_of_a_segment_stops() {
     for place in [MADE, MOVED] {
-        explore("the_maker_of_a_segment_stops", 3, [3], move |notes| {
+        // The plain run never meets a tail that another moved: see loom#166 in the README.
+        let outcomes: &[_] =
+            if cfg!(annals_rmw_loads) { &[(3, false), (3, true), (4, true)] } else { &[(3, false)] };
+        explore("the_maker_of_a_segment_stops", 3, outcomes.iter().copied(), move |notes| {
             let log = log();
             let stream = log.stream("s").unwrap();
             fill(&stream, 2);
-            let stopped = stopping(&stream, place);
+            let maker = {
+                let stream = stream.clone();
+                thread::spawn(move || {
+                    stop_at(place);
+                    stream.log().appender().append(&stream, event("made")).is_ok()
+                })
+            };
             let position = going_on(&stream).join().unwrap();
-            stopped.join().unwrap();
-            check_after(&log, &stream, 4);
-            notes.note(position);
+            let appended = maker.join().unwrap();
+            check_after(&log, &stream, 4 + u64::from(appended));
+            notes.note((position, appended));
         });
     }
 }

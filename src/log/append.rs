@@ -111,13 +111,15 @@ impl Core {
         let mut lost = false;
         loop {
             if seen != Seen::Empty {
-                lost = true;
                 self.pass(&mut spot, seen, guard);
                 if stop::here(stop::HELPING) {
                     return Err(Refusal::Full);
                 }
                 self.catch_up(&mut spot, local, guard);
-                local.backoff.lost();
+                if std::mem::take(&mut local.lost_swap) {
+                    lost = true;
+                    local.backoff.lost();
+                }
             }
             if !spot.segment.holds(spot.index) {
                 spot = self.next_segment(spot, guard)?;
@@ -193,7 +195,10 @@ impl Core {
                 local.next = position.get();
                 Try::Won(Placed { position, revision })
             }
-            Err(seen) => Try::Not(spot, Seen::of(seen)),
+            Err(seen) => {
+                local.lost_swap = true;
+                Try::Not(spot, Seen::of(seen))
+            }
         }
     }
 

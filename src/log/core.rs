@@ -68,6 +68,8 @@ pub(crate) struct Local {
     /// How far the end hint, as this appender last saw it, lets it go: the first index that it may not take.
     pub(crate) hint_reach: u64,
     pub(crate) backoff: Backoff,
+    /// The last try lost its swap: wait before the next one.
+    pub(crate) lost_swap: bool,
 }
 
 /// A place in the log. Everything before it is finished.
@@ -107,6 +109,7 @@ impl Core {
             next: self.hint.load(Ordering::Acquire),
             hint_reach: 0,
             backoff: Backoff::new(),
+            lost_swap: false,
         }
     }
 
