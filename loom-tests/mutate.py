@@ -153,7 +153,7 @@ MUTATIONS = [
     ("who sweeps acquires nothing", "log/garbage.rs",
      "let mut at = self.list.swap(std::ptr::null_mut(), Ordering::Acquire);",
      "let mut at = self.list.swap(std::ptr::null_mut(), Ordering::Relaxed);",
-     "retain", "a_segment_is_handed_over"),
+     "retain", "truncation_and_a_read_of_the_past"),
     ("a new head is followed without acquire", "log/core.rs",
      "Segment::at(self.head.load(Ordering::Acquire))",
      "Segment::at(self.head.load(Ordering::Relaxed))",
