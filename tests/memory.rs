@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use annals::bytes::Bytes;
-use annals::{Envelope, Log, Message, Name, Query, Retention};
+use annals::{Batch, Envelope, Expected, Log, Message, Name, Query, Retention};
 
 struct Counting;
 
@@ -279,6 +279,41 @@ fn logs_that_come_and_go_leave_nothing() {
     let grown = live() - before;
     println!("{grown} bytes more after 100 logs");
     assert!(grown < 8 << 10, "{grown} bytes more after 100 logs");
+}
+
+/// What is refused leaves nothing: no place in a chunk, nothing that the message owned.
+#[test]
+fn refused_appends_take_no_memory() {
+    let _turn = turn();
+    let message = || Message::builder(NAME).payload(&[7; 64]).tag("a tag").header("key", "value").build().unwrap();
+    let round = || {
+        let log = Log::builder().no_clock().build().unwrap();
+        let stream = log.stream("s").unwrap();
+        let mut appender = log.appender();
+        (0..5).for_each(|_| _ = appender.append(&stream, message()).unwrap());
+        let before = live();
+        for _ in 0..5000 {
+            appender.append_with(&stream, message(), Expected::NoStream).unwrap_err();
+        }
+        let grown = live() - before;
+        assert!(grown < 4 << 10, "{grown} bytes more after refused messages");
+        // Longer than the first chunks: records of one batch are taken back from several.
+        for length in (0..400).map(|n| n % 90) {
+            let batch = (0..length).fold(Batch::new(), |batch, _| batch.add(&stream, message()));
+            appender.append_batch(batch.expect(&stream, Expected::NoStream)).unwrap_err();
+        }
+        let grown = live() - before;
+        assert!(grown < 80 << 10, "{grown} bytes more after refused batches: an open chunk of 64 KiB and no other");
+        appender.append(&stream, message()).unwrap();
+        assert_eq!(log.read().iter().filter(|envelope| envelope.payload() == [7; 64]).count(), 6);
+    };
+    round();
+    settle();
+    let before = live();
+    (0..4).for_each(|_| round());
+    settle();
+    let grown = live() - before;
+    assert!(grown < 8 << 10, "{grown} bytes are lost");
 }
 
 /// L17: a log that keeps so many records needs so much memory, however long it runs.

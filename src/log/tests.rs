@@ -44,3 +44,13 @@ fn a_batch_over_the_last_position_is_refused_whole() {
     assert_eq!(refused.rejected.len(), 3);
     assert_eq!(log.append("t", event()).unwrap().position.get(), LIMIT);
 }
+
+/// The last position is a position: a batch may end there.
+#[test]
+fn a_batch_up_to_the_last_position_is_appended() {
+    let log = nearly_full(3);
+    let three = Batch::new().add("s", event()).add("t", event()).add("s", event());
+    assert_eq!(log.append_batch(three).unwrap().last.get(), LIMIT);
+    assert_eq!(log.end().get(), LIMIT);
+    assert!(matches!(log.append("s", event()).unwrap_err().error, AppendError::Full));
+}

@@ -246,6 +246,23 @@ fn retention_by_bytes_keeps_what_fits() {
     assert_eq!(log.first(), Position::new(102));
 }
 
+/// L17: a batch weighs what its messages weigh.
+#[test]
+fn retention_by_bytes_counts_each_message_of_a_batch() {
+    let log = || {
+        Log::builder().segment_slots(4).no_clock().retention(keep(|keep| keep.bytes = Some(10_000))).build().unwrap()
+    };
+    let message = |n: usize| Message::event("E", vec![0; 300 * (n % 5)]).unwrap();
+    let (batches, singles) = (log(), log());
+    for round in 0..40 {
+        let numbers = 3 * round..3 * round + 3;
+        batches.append_batch(numbers.clone().fold(Batch::new(), |batch, n| batch.add("a", message(n)))).unwrap();
+        numbers.for_each(|n| _ = singles.append("a", message(n)).unwrap());
+        assert_eq!((batches.first(), batches.end()), (singles.first(), singles.end()));
+    }
+    assert!(batches.first() > Position::new(50), "most of it was removed");
+}
+
 /// L17: what is older than the bound is removed by the next append, or by `maintain`.
 #[test]
 fn retention_by_age_removes_what_is_old() {
