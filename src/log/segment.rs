@@ -301,3 +301,30 @@ fn empty_slots(len: usize) -> Box<[Slot]> {
 fn empty_slots(len: usize) -> Box<[Slot]> {
     (0..len).map(|_| Slot::new(ptr::null_mut())).collect()
 }
+
+#[cfg(all(test, not(any(loom, annals_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::log::Builder;
+    use crate::model::Message;
+
+    /// Each segment jumps to where its number says, so that finding one takes few steps; and has its own place.
+    #[test]
+    fn segments_are_linked_as_the_spine_asks() {
+        let log = Builder::new().segment_slots(2).no_clock().build().unwrap();
+        for _ in 0..200 {
+            log.append("s", Message::event("E", "").unwrap()).unwrap();
+        }
+        let guard = log.core().pin();
+        for number in 0..100 {
+            let segment = log.core().segment_of(2 * number, &guard).unwrap();
+            assert_eq!((segment.number(), segment.first_index()), (number, 2 * number));
+            assert_eq!(segment.jump_number(), spine::jump_of(number));
+            if number > 0 {
+                // SAFETY: nothing was truncated: all segments are there.
+                let (before, jump) = unsafe { (Segment::at(segment.prev()), Segment::at(segment.jump())) };
+                assert_eq!((before.number(), jump.number()), (number - 1, segment.jump_number()));
+            }
+        }
+    }
+}

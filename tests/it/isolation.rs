@@ -1,8 +1,8 @@
 //! What users bring, clocks and owners of payloads, cannot harm the log; and what the types promise.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use annals::bytes::Bytes;
 use annals::{Appender, Batch, Cursor, Envelope, Log, Message, Read, Retention, Stream, Timestamp, View, WholeLog};
@@ -70,6 +70,39 @@ fn a_clock_that_panics_appends_nothing() {
     broken.store(false, Ordering::Relaxed);
     assert_eq!(log.append("s", event()).unwrap().position, 2);
     assert_eq!(log.read_stream("s").iter().count(), 2);
+}
+
+/// A clock may append to the log that asks it, and again, deeper than a log keeps states for a thread.
+#[test]
+fn a_clock_that_appends_is_answered() {
+    let (log, depth) = (Arc::new(OnceLock::<Log>::new()), Arc::new(AtomicUsize::new(0)));
+    let (inner, deeper) = (log.clone(), depth.clone());
+    let clock = move || {
+        let at = deeper.fetch_add(1, Ordering::Relaxed);
+        if at < 9 {
+            inner.get().unwrap().append("clock", Message::event("Asked", &[at as u8]).unwrap()).unwrap();
+        }
+        Timestamp::from_nanos(1)
+    };
+    let log = log.get_or_init(|| Log::builder().clock(clock).build().unwrap());
+    for _ in 0..3 {
+        depth.store(0, Ordering::Relaxed);
+        log.append("s", Message::event("E", "").unwrap()).unwrap();
+    }
+    let asked: Vec<_> = log.read_stream("clock").iter().map(|envelope| envelope.payload()[0]).collect();
+    assert_eq!(asked, (0..3).flat_map(|_| (0..9).rev()).collect::<Vec<u8>>());
+    assert_eq!((log.end().get(), log.read_stream("s").iter().count()), (30, 3));
+}
+
+/// Threads come and go, more of them than a log or the process has places for their states.
+#[test]
+fn any_number_of_threads_may_come_and_go() {
+    let log = Log::new();
+    for thread in 0..1_100_u64 {
+        let log = log.clone();
+        let append = move || log.append("s", Message::event("E", "").unwrap()).unwrap().position;
+        assert_eq!(std::thread::spawn(append).join().unwrap(), thread + 1);
+    }
 }
 
 /// Payloads whose owners panic when they are dropped are dropped all the same, once each, and nobody else notices.
