@@ -281,6 +281,37 @@ fn logs_that_come_and_go_leave_nothing() {
     assert!(grown < 8 << 10, "{grown} bytes more after 100 logs");
 }
 
+/// A stream known and never written costs its name, and at most 100 bytes.
+#[test]
+fn a_stream_costs_its_name_and_100_bytes() {
+    let _turn = turn();
+    let log = Log::new();
+    let before = live();
+    for number in 0..20_000 {
+        log.stream(&format!("{number:0>200}")).unwrap();
+    }
+    let each = (live() - before) as f64 / 20_000.0;
+    println!("{each:.1} bytes a stream whose name has 200");
+    assert!(each < 300.0, "{each} bytes a stream");
+}
+
+/// An envelope that outlives its log keeps its chunk and the names of streams, not their indexes.
+#[test]
+fn an_envelope_keeps_its_chunk_and_no_index() {
+    let _turn = turn();
+    let before = live();
+    let log = Log::builder().no_clock().build().unwrap();
+    let stream = log.stream("s").unwrap();
+    let mut appender = log.appender();
+    (0..300_000).for_each(|_| _ = appender.append(&stream, Message::event(NAME, "").unwrap()).unwrap());
+    let held = log.get(300_000).unwrap();
+    drop((appender, stream, log));
+    settle();
+    let left = live() - before;
+    assert!(left < (2 << 20) + (64 << 10), "{left} bytes: a chunk has 2 MiB, an index of 300,000 revisions 2.4 MB");
+    assert_eq!(held.stream(), "s");
+}
+
 /// What is refused leaves nothing: no place in a chunk, nothing that the message owned.
 #[test]
 fn refused_appends_take_no_memory() {

@@ -54,3 +54,38 @@ fn a_batch_up_to_the_last_position_is_appended() {
     assert_eq!(log.end().get(), LIMIT);
     assert!(matches!(log.append("s", event()).unwrap_err().error, AppendError::Full));
 }
+
+/// Blocks of a stream's index leave with the records they name; who reads the stream goes on behind them (rule 4).
+#[test]
+fn blocks_of_an_index_leave_with_their_records() {
+    let log = Builder::new().segment_slots(2).no_clock().build().unwrap();
+    let stream = log.stream("s").unwrap();
+    (0..1000).for_each(|_| _ = stream.append(event()).unwrap());
+    let mut cursor = stream.read().cursor();
+    assert_eq!(cursor.next().unwrap().revision().get(), 0);
+    log.truncate_before(801);
+    let first = || {
+        let guard = log.core().pin();
+        // SAFETY: entries live as long as the log.
+        unsafe { stream.entry().as_ref() }.index.first_revision(&guard)
+    };
+    // Threads of other tests may delay the end of an epoch. The cursor keeps its segment until it goes on.
+    let settle = |left| {
+        while log.unreturned_segments() > left {
+            log.maintain();
+            std::thread::yield_now();
+        }
+    };
+    settle(1);
+    assert_eq!(first(), 0, "the cursor's segment keeps its block");
+    let mut rest = 0;
+    while let Some(envelope) = cursor.next() {
+        rest += 1;
+        assert_eq!(envelope.revision().get(), 799 + rest);
+    }
+    drop(cursor);
+    settle(0);
+    assert_eq!((rest, first()), (200, 504), "blocks end at 8, 24, 56, 120, 248, 504, 1016");
+    assert_eq!(stream.read().backwards().iter().count(), 200);
+    assert_eq!(stream.append(event()).unwrap().revision.get(), 1000);
+}

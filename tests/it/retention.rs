@@ -160,6 +160,21 @@ fn cursors_go_on_after_what_was_removed() {
     }
 }
 
+/// A number of envelopes is a number of envelopes met: what is removed before a cursor gets there does not count.
+#[test]
+fn what_was_removed_is_not_counted_as_read() {
+    let log = filled(8, 60);
+    let mut all = log.read().first(10).cursor();
+    let mut even = log.read().matching(Query::tag("even").unwrap()).first(10).cursor();
+    assert_eq!((all.next().unwrap().position().get(), even.next().unwrap().position().get()), (1, 2));
+    log.truncate_before(6);
+    let rest = |cursor: &mut annals::Cursor| {
+        std::iter::from_fn(|| cursor.next().map(|envelope| envelope.position().get())).collect::<Vec<_>>()
+    };
+    assert_eq!(rest(&mut all), where_(6..=14, |_| true));
+    assert_eq!(rest(&mut even), where_(6..=22, |position| position % 2 == 0));
+}
+
 /// Backwards, a cursor ends where the log now begins.
 #[test]
 fn cursors_backwards_end_where_the_log_begins() {
@@ -261,6 +276,21 @@ fn retention_by_bytes_counts_each_message_of_a_batch() {
         assert_eq!((batches.first(), batches.end()), (singles.first(), singles.end()));
     }
     assert!(batches.first() > Position::new(50), "most of it was removed");
+}
+
+/// L17: what is exactly as large as the bound is kept: the smallest bounds that keep two and three equal records are two
+/// and three times their size. A log without records has nothing to remove.
+#[test]
+fn retention_by_bytes_keeps_what_is_as_large_as_the_bound() {
+    let kept = |bytes: u64| {
+        let log = Log::builder().no_clock().retention(keep(|keep| keep.bytes = Some(bytes))).segment_slots(2);
+        let log = log.build().unwrap();
+        log.maintain();
+        (0..6).for_each(|_| _ = log.append("a", Message::event("E", "").unwrap()).unwrap());
+        log.read().iter().count()
+    };
+    let smallest = |count: usize| (1..).find(|bytes| kept(*bytes) >= count).unwrap();
+    assert_eq!(smallest(2) * 3, smallest(3) * 2);
 }
 
 /// L17: what is older than the bound is removed by the next append, or by `maintain`.
