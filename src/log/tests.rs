@@ -73,7 +73,6 @@ fn blocks_of_an_index_leave_with_their_records() {
     let settle = |left| {
         while log.unreturned_segments() > left {
             log.maintain();
-            std::thread::yield_now();
         }
     };
     settle(1);

@@ -1,0 +1,149 @@
+//! What handles, envelopes and errors tell of themselves, and that settings on their bounds are settings.
+
+use std::error::Error;
+
+use annals::{Batch, Condition, Envelope, Expected, Limits, Log, Message, Query, Retention, Timestamp};
+
+fn event(payload: &[u8]) -> Message<'static> {
+    Message::event("E", payload.to_vec()).unwrap()
+}
+
+/// An error says what was expected and what is there; what was refused says the same, and has no other source.
+#[test]
+fn refusals_say_why() {
+    let log = Log::new();
+    let refuse = |expected: Expected| {
+        let refused = log.append_with("s", event(b""), expected).unwrap_err();
+        assert_eq!(refused.to_string(), refused.error.to_string());
+        assert_eq!(refused.source().map(ToString::to_string), refused.error.source().map(ToString::to_string));
+        refused.conflict().unwrap().to_string()
+    };
+    assert_eq!(refuse(Expected::Exists), r#"stream "s" does not exist, expected to exist"#);
+    log.append("s", event(b"")).unwrap();
+    assert_eq!(refuse(Expected::NoStream), r#"stream "s" is at revision 0, expected not to exist"#);
+    assert_eq!(refuse(Expected::exactly(3)), r#"stream "s" is at revision 0, expected at revision 3"#);
+    let condition = Condition::none(Query::name("E").unwrap());
+    let refused = log.append_with("s", event(b""), &condition).unwrap_err();
+    assert_eq!(refused.to_string(), "the envelope at position 1 matches the append condition");
+}
+
+/// Limits and settings on their bounds build a log, which tells its limits.
+#[test]
+fn settings_on_their_bounds_build_a_log() {
+    let mut limits = Limits::default();
+    (limits.name_bytes, limits.metadata_bytes, limits.batch_len) = (255, 1 << 24, 1 << 20);
+    limits.streams = 7;
+    let log = Log::builder().limits(limits.clone()).build().unwrap();
+    assert_eq!((log.limits().streams, log.limits().metadata_bytes), (7, 1 << 24));
+}
+
+#[test]
+fn a_batch_knows_its_length() {
+    assert!(Batch::new().is_empty());
+    assert!(Batch::new().expect("s", Expected::Any).is_empty());
+    let batch = Batch::new().add("s", event(b""));
+    assert_eq!((batch.len(), batch.is_empty()), (1, false));
+}
+
+/// Each id is the one that was given, alone or with the others.
+#[test]
+fn envelopes_tell_their_ids_apart() {
+    let log = Log::new();
+    let ids = |e: &Envelope| [e.request_id(), e.correlation_id(), e.causation_id()].map(|id| id.map(str::to_owned));
+    let append = |message: annals::MessageBuilder<'_>| {
+        let position = log.append("s", message.build().unwrap()).unwrap().position;
+        ids(&log.view().get(position).unwrap()).map(Option::unwrap_or_default)
+    };
+    let message = || Message::builder("M");
+    assert_eq!(append(message().request_id("r")), ["r", "", ""]);
+    assert_eq!(append(message().correlation_id("c")), ["", "c", ""]);
+    assert_eq!(append(message().causation_id("u")), ["", "", "u"]);
+    assert_eq!(append(message().request_id("r").correlation_id("c").causation_id("u")), ["r", "c", "u"]);
+    let early = log.view_at(2).unwrap();
+    assert!(early.get(2).is_some() && early.get(3).is_none() && early.get(0).is_none());
+}
+
+/// A handle of another log stands for its id when it says what to read.
+#[test]
+fn a_stream_is_read_by_a_handle_of_another_log() {
+    let (log, other) = (Log::new(), Log::new());
+    other.append("s", event(b"other")).unwrap();
+    let foreign = other.stream("s").unwrap();
+    assert_eq!(log.read_stream(&foreign).iter().count(), 0);
+    log.append("t", event(b"")).unwrap();
+    log.append("s", event(b"ours")).unwrap();
+    assert_eq!(log.read_stream(&foreign).iter().map(|e| e.payload().to_vec()).collect::<Vec<_>>(), [b"ours"]);
+    assert_eq!(other.read_stream(&foreign).iter().map(|e| e.payload().to_vec()).collect::<Vec<_>>(), [b"other"]);
+}
+
+/// The coarse clock and the system's tell about the same time.
+#[test]
+fn clocks_of_the_system_agree() {
+    let time_of = |builder: annals::Builder| {
+        let log = builder.build().unwrap();
+        log.append("s", event(b"")).unwrap();
+        log.get(1).unwrap().time().unwrap()
+    };
+    let (coarse, fine) = (time_of(Log::builder().coarse_clock()), time_of(Log::builder().system_clock()));
+    assert!(coarse > Timestamp::MIN && coarse.as_nanos().abs_diff(fine.as_nanos()) < 60_000_000_000);
+}
+
+/// The longest names and payloads lie beside each other, across many chunks, and each is what it was.
+#[test]
+fn the_longest_records_do_not_overlap() {
+    let log = Log::builder().no_clock().build().unwrap();
+    let (name, id) = ("n".repeat(255), "s".repeat(255));
+    let lengths = [0, 1, 7, 8, 9, 100, 1023, 1024, 1025, 5000];
+    let tag = |round: usize| format!("{round:0>200}");
+    for round in 0..200 {
+        for length in lengths {
+            let message = Message::builder(name.as_str()).payload(vec![round as u8; length]);
+            let message = if length % 2 == 1 { message.tag(tag(round)) } else { message };
+            log.append(&id, message.build().unwrap()).unwrap();
+            let slice = vec![round as u8; length];
+            log.append("s", Message::event("E", slice.as_slice()).unwrap()).unwrap();
+        }
+    }
+    let mut all = log.read().iter();
+    for round in 0..200 {
+        for length in lengths {
+            let (long, short) = (all.next().unwrap(), all.next().unwrap());
+            assert_eq!((long.name(), long.stream(), short.name(), short.stream()), (&*name, &*id, "E", "s"));
+            assert_eq!(long.payload(), vec![round as u8; length]);
+            assert_eq!(short.payload(), long.payload());
+            assert_eq!(long.tags().next().map(str::to_owned), (length % 2 == 1).then(|| tag(round)));
+        }
+    }
+}
+
+/// L17: retention weighs payloads, names and attributes, inline or not: so many bytes more, so much more weight.
+#[test]
+fn retention_weighs_all_of_a_record() {
+    let weight = |name: &str, payload: &[u8], tag: Option<&str>| {
+        let kept = |bytes: u64| {
+            let mut retention = Retention::default();
+            retention.bytes = Some(bytes);
+            let log = Log::builder().no_clock().retention(retention).segment_slots(2).build().unwrap();
+            for _ in 0..3 {
+                let message = Message::builder(name.to_owned()).payload(payload);
+                let message = if let Some(tag) = tag { message.tag(tag.to_owned()) } else { message };
+                log.append("s", message.build().unwrap()).unwrap();
+            }
+            log.read().iter().count()
+        };
+        let (mut low, mut high) = (1, 1 << 20);
+        while low < high {
+            let middle = (low + high) / 2;
+            if kept(middle) >= 2 { high = middle } else { low = middle + 1 }
+        }
+        low / 2
+    };
+    let small = weight("E", b"", None);
+    assert_eq!(small, 48, "32 of the header, 8 of the sum, 1 of the name, to 8 bytes");
+    assert_eq!(weight(&"n".repeat(81), b"", None), small + 80);
+    assert_eq!(weight("E", &[0; 80], None), small + 80);
+    let shared = weight("E", &[0; 4000], None);
+    assert_eq!(shared, small + 32 + 4000, "the handle of a shared payload has 32 bytes");
+    let (short, long) = (weight("E", b"", Some("t")), weight("E", b"", Some(&"t".repeat(81))));
+    assert!(short > small && long == short + 80);
+}
