@@ -6,8 +6,9 @@ changed copies, and ANNALS_MUTANT chooses one when a test starts: so a mutant co
 not compile is taken out, and counted as cargo-mutants counts it, unviable. Constants outside of functions are built one
 by one, and so are functions that return what only their body names.
 
-Usage: mutants.py [PATTERN ...]: mutants whose name contains a pattern, or all. MUTANTS_OUT names the file of results,
-MUTANTS_JOBS how many run at once. Exit status 1 when a mutant survives that tests/mutants.md does not name.
+Usage: mutants.py [PATTERN ...]: mutants whose name contains a pattern, or all. MUTANTS_OUT names the file of results, and
+what was noticed in it is not run again; MUTANTS_JOBS says how many run at once, MUTANTS_STAGES which stages, joined by
+plus signs. Needs `cargo install --locked cargo-mutants`. Exit status 1 when a mutant survives that tests/mutants.md does not name.
 """
 
 import collections
@@ -204,6 +205,16 @@ def verdict_alone(tree, mutant):
     return verdict(tree, binaries, 1 << 31) if built else "unviable"
 
 
+def row(name):
+    """How tests/mutants.md names a mutant: without the line, which moves."""
+    place, change = name.split(": ", 1)
+    return f"| {pathlib.PurePath(place.split(':')[0]).name} | {change.replace('|', '&#124;')} |"
+
+
+def known():
+    return (ROOT / "tests" / "mutants.md").read_text()
+
+
 def main():
     mutants = [mutant for mutant in listed(sys.argv[1:]) if built(mutant)]
     inside = [m for m in mutants if m["function"] and "impl " not in m["function"]["return_type"]]
@@ -235,8 +246,11 @@ def main():
             list(pool.map(lambda m: note(m, verdict(tree, binaries, m["id"])), viable))
         for mutant in (m for m in alone if m["name"] not in noticed):
             note(mutant, verdict_alone(tree, mutant))
+    unexplained = [name for name, result in results.items() if result is None and row(name) not in known()]
+    print(*[f"not explained: {name}" for name in unexplained], sep="\n")
     count = collections.Counter("survives" if r is None else r if r == "unviable" else r[0] for r in results.values())
     print(dict(count))
+    sys.exit(bool(unexplained))
 
 
 if __name__ == "__main__":

@@ -550,3 +550,26 @@ impl<'r> Record<'r> {
 pub(crate) fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).expect("sizes are bounded by the limits of the log")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Message;
+
+    /// A record never takes more than was set aside for it, whatever fields it has.
+    #[test]
+    fn a_record_fits_into_what_was_set_aside() {
+        let shared = Bytes::from_static(b"shared");
+        for (length, fields) in (1..=40).flat_map(|length| (0..16).map(move |fields| (length, fields))) {
+            let message = Message::builder("n".repeat(length));
+            let message = if fields & 8 == 0 { message } else { message.tag("a tag") }.build().unwrap();
+            let (inline, bytes) = if fields & 4 == 0 { (&[7; 13][..], None) } else { (&[][..], Some(&shared)) };
+            let (parts, shape) = (message.parts(), Shape::new(fields & 1 != 0, fields & 2 != 0));
+            let mut memory = [0_u64; 64];
+            let at = NonNull::from(&mut memory).cast();
+            // SAFETY: 512 bytes are more than any of these records takes; the stream is not looked at.
+            let (_, end) = unsafe { Draft::write(at, 0, shape, true, &parts, inline, bytes, NonNull::dangling()) };
+            assert!(end.addr().get() - at.addr().get() <= most_bytes(&parts, inline), "{length} {fields}");
+        }
+    }
+}

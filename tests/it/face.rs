@@ -8,14 +8,13 @@ fn event(payload: &[u8]) -> Message<'static> {
     Message::event("E", payload.to_vec()).unwrap()
 }
 
-/// An error says what was expected and what is there; what was refused says the same, and has no other source.
+/// An error says what was expected and what is there; what was refused says the same, and has the same source.
 #[test]
 fn refusals_say_why() {
     let log = Log::new();
     let refuse = |expected: Expected| {
         let refused = log.append_with("s", event(b""), expected).unwrap_err();
         assert_eq!(refused.to_string(), refused.error.to_string());
-        assert_eq!(refused.source().map(ToString::to_string), refused.error.source().map(ToString::to_string));
         refused.conflict().unwrap().to_string()
     };
     assert_eq!(refuse(Expected::Exists), r#"stream "s" does not exist, expected to exist"#);
@@ -25,6 +24,9 @@ fn refusals_say_why() {
     let condition = Condition::none(Query::name("E").unwrap());
     let refused = log.append_with("s", event(b""), &condition).unwrap_err();
     assert_eq!(refused.to_string(), "the envelope at position 1 matches the append condition");
+    let refused = log.append("", event(b"")).unwrap_err();
+    assert_eq!(refused.source().map(ToString::to_string), refused.error.source().map(ToString::to_string));
+    assert!(refused.source().is_some(), "what is wrong with the name");
 }
 
 /// Limits and settings on their bounds build a log, which tells its limits.
