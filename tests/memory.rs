@@ -329,12 +329,15 @@ fn refused_appends_take_no_memory() {
         let grown = live() - before;
         assert!(grown < 4 << 10, "{grown} bytes more after refused messages");
         // Longer than the first chunks: records of one batch are taken back from several.
-        for length in (0..400).map(|n| n % 90) {
+        let mut refuse = |length: usize| {
             let batch = (0..length).fold(Batch::new(), |batch, _| batch.add(&stream, message()));
             appender.append_batch(batch.expect(&stream, Expected::NoStream)).unwrap_err();
-        }
+        };
+        (0..400).for_each(|n| refuse(n % 90));
         let grown = live() - before;
         assert!(grown < 80 << 10, "{grown} bytes more after refused batches: an open chunk of 64 KiB and no other");
+        // Longer than the second chunks.
+        (0..5).for_each(|_| refuse(1000));
         appender.append(&stream, message()).unwrap();
         assert_eq!(log.read().iter().filter(|envelope| envelope.payload() == [7; 64]).count(), 6);
     };

@@ -35,7 +35,7 @@ fn settings_on_their_bounds_build_a_log() {
     let mut limits = Limits::default();
     (limits.name_bytes, limits.metadata_bytes, limits.batch_len) = (255, 1 << 24, 1 << 20);
     limits.streams = 7;
-    let log = Log::builder().limits(limits.clone()).build().unwrap();
+    let log = Log::builder().limits(limits).build().unwrap();
     assert_eq!((log.limits().streams, log.limits().metadata_bytes), (7, 1 << 24));
 }
 
