@@ -149,3 +149,22 @@ fn retention_weighs_all_of_a_record() {
     let (short, long) = (weight("E", b"", Some("t")), weight("E", b"", Some(&"t".repeat(81))));
     assert!(short > small && long == short + 80);
 }
+
+/// A record larger than any chunk lies in one of its own, between others, and outlives the log like them.
+#[test]
+fn a_record_may_be_larger_than_a_chunk() {
+    let mut limits = Limits::default();
+    limits.metadata_bytes = 1 << 24;
+    let log = Log::builder().limits(limits).build().unwrap();
+    let value = |round: u8| char::from(b'a' + round).to_string().repeat(3 << 20);
+    for round in 0..3 {
+        log.append("s", Message::builder("E").header("key", value(round)).build().unwrap()).unwrap();
+        log.append("s", event(&[round])).unwrap();
+    }
+    let held: Vec<_> = log.read().iter().collect();
+    drop(log);
+    for (round, pair) in (0..).zip(held.chunks(2)) {
+        assert_eq!(pair[0].headers().next(), Some(("key", &*value(round))));
+        assert_eq!(pair[1].payload(), [round]);
+    }
+}
