@@ -168,3 +168,13 @@ fn a_record_may_be_larger_than_a_chunk() {
         assert_eq!(pair[1].payload(), [round]);
     }
 }
+
+/// The first so many of a stream are so many, however many lie side by side.
+#[test]
+fn the_first_of_a_stream_are_no_more() {
+    let log = Log::new();
+    (0..100).for_each(|_| _ = log.append("s", event(b"")).unwrap());
+    for count in 0..70_u64 {
+        assert_eq!(log.read_stream("s").first(count).iter().count() as u64, count);
+    }
+}
