@@ -70,6 +70,7 @@ Compiler: $(rustc --version | cut -d ' ' -f 1,2). Date: $(date -u +%F). Last cha
 measured, and what the rivals do and do not do: [README.md](README.md).
 
 Below 1 in the last column, annals is faster. The rows to compare with are those that do about the same: *one order*.
+Where we lose and why: [README.md](README.md#where-we-lose-and-why).
 
 ## One thread
 
