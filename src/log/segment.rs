@@ -103,6 +103,7 @@ impl Link for Segment {
 impl Segment {
     /// The first segment of a log. `start` is the index of its first slot, a multiple of `len`.
     pub(crate) fn first(start: u64, len: usize) -> *mut Self {
+        debug_assert!(start.is_multiple_of(len as u64), "slots are taken from the first on");
         Self::make(start / len as u64, len, ptr::null_mut(), ptr::null_mut(), (Timestamp::MIN, 0))
     }
 

@@ -48,7 +48,8 @@ fn a_batch_over_the_last_position_is_refused_whole() {
 /// The last position is a position: a batch may end there.
 #[test]
 fn a_batch_up_to_the_last_position_is_appended() {
-    let log = nearly_full(3);
+    let log = nearly_full(4);
+    log.append("t", event()).unwrap();
     let three = Batch::new().add("s", event()).add("t", event()).add("s", event());
     assert_eq!(log.append_batch(three).unwrap().last.get(), LIMIT);
     assert_eq!(log.end().get(), LIMIT);

@@ -75,16 +75,18 @@ fn a_clock_that_panics_appends_nothing() {
 /// A clock may append to the log that asks it, and again, deeper than a log keeps states for a thread.
 #[test]
 fn a_clock_that_appends_is_answered() {
-    let (log, depth) = (Arc::new(OnceLock::<Log>::new()), Arc::new(AtomicUsize::new(0)));
-    let (inner, deeper) = (log.clone(), depth.clone());
+    // A static: a log whose clock holds the log is never dropped.
+    static LOG: OnceLock<Log> = OnceLock::new();
+    let depth = Arc::new(AtomicUsize::new(0));
+    let deeper = depth.clone();
     let clock = move || {
         let at = deeper.fetch_add(1, Ordering::Relaxed);
         if at < 9 {
-            inner.get().unwrap().append("clock", Message::event("Asked", &[at as u8]).unwrap()).unwrap();
+            LOG.get().unwrap().append("clock", Message::event("Asked", &[at as u8]).unwrap()).unwrap();
         }
         Timestamp::from_nanos(1)
     };
-    let log = log.get_or_init(|| Log::builder().clock(clock).build().unwrap());
+    let log = LOG.get_or_init(|| Log::builder().clock(clock).build().unwrap());
     for _ in 0..3 {
         depth.store(0, Ordering::Relaxed);
         log.append("s", Message::event("E", "").unwrap()).unwrap();
