@@ -131,7 +131,7 @@ impl Cursor {
             let index = match &mut self.walk {
                 _ if self.query.is_none() && !self.backwards => {
                     self.run = match &mut self.walk {
-                        Walk::Log(log) => log.next_run(&mut self.held)?.first(self.left),
+                        Walk::Log(log) => log.next_run(&mut self.held, self.left)?,
                         Walk::Stream(stream) => stream.next_run(&mut self.held, self.left)?,
                     };
                     self.left -= self.run.end - self.run.start;
@@ -252,7 +252,7 @@ impl LogWalk {
     #[inline]
     fn next_index(&mut self, held: &mut Held) -> Option<u64> {
         if self.run.start >= self.run.end {
-            self.run = self.next_run(held)?;
+            self.run = self.next_run(held, u64::MAX)?;
         }
         if self.backwards {
             self.run.end -= 1;
@@ -262,9 +262,10 @@ impl LogWalk {
         Some(self.run.start - 1)
     }
 
-    /// Takes hold of the segment of the next index, and returns the indexes that are to be read in it.
+    /// Takes hold of the segment of the next index, and returns the indexes that are to be read in it, forwards `most` at
+    /// most.
     #[cold]
-    fn next_run(&mut self, held: &mut Held) -> Option<Range> {
+    fn next_run(&mut self, held: &mut Held, most: u64) -> Option<Range> {
         loop {
             self.rest.start = self.rest.start.max(held.log.core().first());
             if self.rest.start >= self.rest.end {
@@ -281,7 +282,9 @@ impl LogWalk {
             if self.backwards {
                 self.rest.end = run.start;
             } else {
+                let run = run.first(most);
                 self.rest.start = run.end;
+                return Some(run);
             }
             return Some(run);
         }

@@ -340,3 +340,17 @@ fn maintain_removes_all_that_is_due() {
     assert_eq!((log.first().get(), log.end().get()), (501, 501));
     give_back(&log, 0);
 }
+
+/// A read of so many envelopes goes on right behind those that are removed while it is read.
+#[test]
+fn a_bounded_read_leaves_nothing_out_but_what_is_removed() {
+    let log = Log::new();
+    (0..100).for_each(|_| _ = log.append("s", Message::event("E", "").unwrap()).unwrap());
+    let mut cursor = log.read().first(5).cursor();
+    let mut positions = vec![cursor.next().unwrap().position().get()];
+    log.truncate_before(4);
+    while let Some(envelope) = cursor.next() {
+        positions.push(envelope.position().get());
+    }
+    assert_eq!(positions, [1, 4, 5, 6, 7]);
+}
