@@ -31,6 +31,7 @@
 //!
 //! How it works is told in `ARCHITECTURE.md` and at the head of `src/log/mod.rs`.
 
+mod delivery;
 mod log;
 mod model;
 mod sync;

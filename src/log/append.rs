@@ -12,7 +12,7 @@ use super::record::{Draft, Header, Record};
 use super::segment::{Seen, Segment, done, more};
 use super::spine::Link;
 use crate::model::{Condition, Expected, Revision, Timestamp};
-use crate::sync::{Ordering, probe, stop};
+use crate::sync::{DECIDE, Ordering, probe, stop};
 
 /// No slot at or after this index is ever taken: sums of indexes and lengths cannot wrap.
 pub(crate) const LIMIT: u64 = 1 << 63;
@@ -26,6 +26,8 @@ pub(crate) enum Refusal {
     Match { index: u64, end: u64 },
     /// There are no positions left.
     Full,
+    /// The log was closed.
+    Closed,
 }
 
 /// What an append asks for, ready to be decided.
@@ -110,6 +112,9 @@ impl Core {
         let mut seen = spot.segment.get(spot.index).map_or(Seen::Empty, |slot| Seen::of(probe(slot)));
         let mut lost = false;
         loop {
+            if seen == Seen::Closed {
+                return Err(Refusal::Closed);
+            }
             if seen != Seen::Empty {
                 self.pass(&mut spot, seen, guard);
                 if stop::here(stop::HELPING) {
@@ -178,10 +183,10 @@ impl Core {
         let position = NonZeroU64::MIN.saturating_add(spot.index);
         draft.place(position.get(), revision);
         self.stamp(draft, spot, now);
-        // Release: publishes the record; pairs with the Acquire of every load of the slot. (Who wins has read the null
-        // that the slot was made with: there is nothing to acquire.)
+        // Release, of DECIDE: publishes the record; pairs with the Acquire of every load of the slot. (Who wins has read the
+        // null that the slot was made with: there is nothing to acquire.) What more DECIDE is: see there.
         // Acquire: the winner's record is read to finish it.
-        match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), Ordering::Release, Ordering::Acquire) {
+        match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), DECIDE, Ordering::Acquire) {
             Ok(_) => {
                 if stop::here(stop::SWAPPED) {
                     return Try::Won(Placed { position, revision });
@@ -227,7 +232,7 @@ impl Core {
                 stream.next = stream.entry.index.place(guard).revision();
                 let actual = stream.next.checked_sub(1).map(Revision::new);
                 if !stream.expected.admits(actual) {
-                    if !self.still_empty(&mut spot, guard) {
+                    if !self.still_empty(&mut spot, guard)? {
                         continue 'slot;
                     }
                     local.next = spot.index;
@@ -237,7 +242,7 @@ impl Core {
             self.check(&mut terms, spot.index, guard)?;
             let Some(&(_, head)) = plan.drafts.first() else {
                 // Nothing to write: what was read is exact if the slot is still empty.
-                if !self.still_empty(&mut spot, guard) {
+                if !self.still_empty(&mut spot, guard)? {
                     continue;
                 }
                 return Ok(spot.index);
@@ -245,8 +250,8 @@ impl Core {
             self.place_all(plan, spot, terms.now, guard);
             let last = plan.drafts.len() == 1;
             let value = if last { head.as_ptr() } else { more(head.as_ptr()) };
-            // Release and Acquire: as in `try_one`.
-            match slot.compare_exchange(std::ptr::null_mut(), value, Ordering::Release, Ordering::Acquire) {
+            // DECIDE and Acquire: as in `try_one`.
+            match slot.compare_exchange(std::ptr::null_mut(), value, DECIDE, Ordering::Acquire) {
                 Ok(_) => {
                     let first = spot.index;
                     if stop::here(stop::SWAPPED) {
@@ -256,6 +261,7 @@ impl Core {
                     local.next = spot.index;
                     return Ok(first);
                 }
+                Err(seen) if Seen::of(seen) == Seen::Closed => return Err(Refusal::Closed),
                 Err(seen) => {
                     self.pass(&mut spot, Seen::of(seen), guard);
                     self.catch_up(&mut spot, local, guard);
@@ -297,7 +303,7 @@ impl Core {
     /// The spot in the segment that has its index. Everything before the spot is finished, so the tail may follow.
     #[cold]
     #[inline(never)]
-    fn next_segment<'g>(&self, mut spot: Spot<'g>, guard: &'g Guard) -> Result<Spot<'g>, Refusal> {
+    pub(crate) fn next_segment<'g>(&self, mut spot: Spot<'g>, guard: &'g Guard) -> Result<Spot<'g>, Refusal> {
         if spot.index >= LIMIT {
             return Err(Refusal::Full);
         }
@@ -369,20 +375,21 @@ impl Core {
     }
 
     /// Whether what was read of streams since the spot was reached is exact: then its slot is still empty. Else passes it.
-    fn still_empty(&self, spot: &mut Spot<'_>, guard: &Guard) -> bool {
+    fn still_empty(&self, spot: &mut Spot<'_>, guard: &Guard) -> Result<bool, Refusal> {
         match Seen::of(probe(spot.segment.slot(spot.index))) {
-            Seen::Empty => true,
+            Seen::Empty => Ok(true),
+            Seen::Closed => Err(Refusal::Closed),
             seen => {
                 self.pass(spot, seen, guard);
-                false
+                Ok(false)
             }
         }
     }
 
     /// Goes past what was seen at the spot, finishing it when it is not finished.
-    fn pass(&self, spot: &mut Spot<'_>, seen: Seen, guard: &Guard) {
+    pub(crate) fn pass(&self, spot: &mut Spot<'_>, seen: Seen, guard: &Guard) {
         match seen {
-            Seen::Empty => {}
+            Seen::Empty | Seen::Closed => {}
             Seen::Done(_) => spot.index += 1,
             Seen::Open(record) => Self::finish_one(spot, record, guard),
             Seen::More(record) => match Self::after_batch(*spot) {

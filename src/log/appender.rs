@@ -16,16 +16,19 @@ use super::options::AppendOptions;
 use super::reclaim::Guard;
 use super::record::INLINE_MAX;
 use super::view::View;
-use crate::model::{Condition, Expected, Message, Position, Revision, Timestamp};
+use super::watch::{self, Span};
+use crate::model::{Condition, Expected, Failures, Message, Position, Revision, Timestamp};
 
 /// Where a message went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Appended {
     /// Its place in the log.
     pub position: Position,
     /// Its place in its stream.
     pub revision: Revision,
+    /// Deliveries of it that failed before the append returned. The append stands.
+    pub failures: Failures,
 }
 
 /// A state of one's own for appending: memory for records, where the log ended last, how contended it is.
@@ -72,12 +75,24 @@ impl Appender {
 
     #[inline(never)]
     fn record(&mut self, stream: &Stream, message: &mut Given<'_>) -> AppendResult {
-        record(&self.log, &mut self.local, |_| own(&self.log, stream), message, AppendOptions::new())
+        self.record_on(stream, message, AppendOptions::new())
     }
 
     #[inline(never)]
     fn record_with(&mut self, stream: &Stream, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
-        record(&self.log, &mut self.local, |_| own(&self.log, stream), message, options)
+        self.record_on(stream, message, options)
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "into the two above, which are not: see `record`")]
+    fn record_on(&mut self, stream: &Stream, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
+        let mut watched = false;
+        let resolve = |_: &Guard| own(&self.log, stream);
+        let mut result = record(&self.log, &mut self.local, resolve, message, options, &mut watched);
+        if watched {
+            announce(&self.log, &mut result, options.stored);
+        }
+        result
     }
 
     /// Appends a message to a stream of the same log on terms. Lock-free; as [`Log::append_with`].
@@ -99,7 +114,9 @@ impl Appender {
     /// # Errors
     /// [`Rejected`] with the batch.
     pub fn append_batch(&mut self, batch: Batch<'_>) -> Result<BatchAppended, Rejected<Batch<'static>>> {
-        batch::append(&self.log, &mut self.local, batch)
+        let stored = batch.stored;
+        let result = batch::append(&self.log, &mut self.local, batch);
+        batch::announce(&self.log, result, stored)
     }
 
     /// The log that it appends to.
@@ -173,14 +190,19 @@ impl Drop for Consumed<'_, '_> {
 impl Consumed<'_, '_> {
     /// The payload is the record's.
     #[inline]
-    fn recorded(mut self, core: &Core, placed: Placed, now: Timestamp) -> Appended {
+    fn recorded(mut self, core: &Core, placed: Placed, now: Timestamp, entry: &Entry, watched: &mut bool) -> Appended {
         Message::recorded(&mut self);
         if !self.owns_anything() {
             // Nothing is left to be dropped: mostly so, and then dropping costs more than asking.
             std::mem::forget(self);
         }
         core.after_append(1, placed.position.get(), now);
-        Appended { position: Position::new(placed.position.get()), revision: Revision::new(placed.revision) }
+        *watched = core.is_watched(entry);
+        Appended {
+            position: Position::new(placed.position.get()),
+            revision: Revision::new(placed.revision),
+            failures: Failures::NONE,
+        }
     }
 }
 
@@ -188,6 +210,7 @@ impl Consumed<'_, '_> {
 /// payload is the record's, or the whole message the refusal's; the rest of it is dropped.
 ///
 /// Everything that can fail or call out is done before the slot is competed for: limits, clock, allocation, copying.
+/// `watched` tells whether somebody is to be told of the append: by the caller, who can then let go of its state first.
 ///
 /// Inlined into functions that are not, each a way to append with the terms that
 /// it never asks for left out: so an append is the same machine code wherever it is called from.
@@ -199,6 +222,7 @@ pub(crate) fn record(
     resolve: impl FnOnce(&Guard) -> Result<NonNull<Entry>, AppendError>,
     message: &mut Given<'_>,
     options: AppendOptions<'_>,
+    watched: &mut bool,
 ) -> AppendResult {
     let mut message = Consumed(message);
     let core = log.core();
@@ -229,18 +253,28 @@ pub(crate) fn record(
         };
         if let Some(placed) = placed {
             drop(guard);
-            return Ok(message.recorded(core, placed, now));
+            return Ok(message.recorded(core, placed, now, stream, watched));
         }
     }
     let terms = Terms { condition: options.condition, checked, now };
     let result = core.compete(local, stream, draft, options.expected, terms, &guard);
     drop(guard);
     match result {
-        Ok(placed) => Ok(message.recorded(core, placed, now)),
+        Ok(placed) => Ok(message.recorded(core, placed, now, stream, watched)),
         Err(refusal) => {
             local.arena.discard(draft);
             refused(log, Some(entry), refusal, &options, &mut message)
         }
+    }
+}
+
+/// Tells those who watch of an append, and the caller of deliveries that failed.
+#[cold]
+#[inline(never)]
+pub(crate) fn announce(log: &Log, result: &mut AppendResult, stored: bool) {
+    if let Ok(appended) = result {
+        let end = appended.position.get();
+        appended.failures = watch::tell(log, Span { first: end - 1, end, stored });
     }
 }
 
@@ -286,6 +320,7 @@ pub(crate) fn explain(
 ) -> AppendError {
     match refusal {
         Refusal::Full => AppendError::Full,
+        Refusal::Closed => AppendError::Closed,
         Refusal::Conflict { stream: which, actual, end } => {
             let (stream, expected) = stream(which);
             Conflict::new(stream, expected, actual, Position::new(end)).into()

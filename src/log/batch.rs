@@ -12,7 +12,8 @@ use super::directory::Entry;
 use super::error::{AppendError, Rejected};
 use super::handle::{Log, Stream};
 use super::record::INLINE_MAX;
-use crate::model::{Condition, Expected, Limit, LimitExceeded, Message, Position, Revision, Timestamp, check_name};
+use super::watch::{self, Span};
+use crate::model::{Condition, Expected, Failures, Limit, LimitExceeded, Message, Position, Revision, Timestamp, check_name};
 
 /// Messages for one or several streams, with what each stream must be like, to be appended together or not at all.
 ///
@@ -38,6 +39,7 @@ pub struct Batch<'m> {
     expectations: Vec<(Target<'m>, Expected)>,
     condition: Option<Box<Condition>>,
     time: Option<Timestamp>,
+    pub(crate) stored: bool,
 }
 
 /// A stream, by id or by handle.
@@ -140,6 +142,12 @@ impl<'m> Batch<'m> {
         self
     }
 
+    /// The append returns when the batch is stored: as [`AppendOptions::stored`](crate::AppendOptions::stored).
+    pub fn stored(mut self) -> Self {
+        self.stored = true;
+        self
+    }
+
     /// How many messages there are.
     pub fn len(&self) -> usize {
         self.messages.len()
@@ -157,6 +165,7 @@ impl<'m> Batch<'m> {
             expectations: self.expectations.into_iter().map(|(t, expected)| (t.into_owned(), expected)).collect(),
             condition: self.condition,
             time: self.time,
+            stored: self.stored,
         }
     }
 
@@ -167,7 +176,7 @@ impl<'m> Batch<'m> {
 }
 
 /// Where a batch went.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BatchAppended {
     /// Position of its first envelope; of an empty batch, the position after the end of the log.
@@ -176,6 +185,24 @@ pub struct BatchAppended {
     pub last: Position,
     /// Revision of each envelope in its stream, in the order of the batch.
     pub revisions: SmallVec<[Revision; 8]>,
+    /// Deliveries of it that failed before the append returned. The append stands.
+    pub failures: Failures,
+}
+
+/// Tells those who watch of a batch, and the caller of deliveries that failed.
+pub(crate) fn announce(
+    log: &Log,
+    mut result: Result<BatchAppended, Rejected<Batch<'static>>>,
+    stored: bool,
+) -> Result<BatchAppended, Rejected<Batch<'static>>> {
+    if let Ok(appended) = &mut result
+        && !appended.revisions.is_empty()
+        && log.core().interest.word() != 0
+    {
+        let (first, end) = (appended.first.get() - 1, appended.last.get());
+        appended.failures = watch::tell(log, Span { first, end, stored });
+    }
+    result
 }
 
 /// Appends a batch. As for a single message, everything that can fail or call out comes first.
@@ -199,7 +226,12 @@ pub(crate) fn append(
             let count = plan.drafts.len() as u64;
             batch.messages.iter_mut().for_each(|(_, message)| message.recorded());
             core.after_append(count, first + count, now);
-            Ok(BatchAppended { first: Position::new(first + 1), last: Position::new(first + count), revisions })
+            Ok(BatchAppended {
+                first: Position::new(first + 1),
+                last: Position::new(first + count),
+                revisions,
+                failures: Failures::NONE,
+            })
         }
         Err(refusal) => {
             plan.drafts.iter().rev().for_each(|(_, draft)| local.arena.discard(*draft));

@@ -3,6 +3,7 @@
 use std::sync::Arc as StdArc;
 
 use crossbeam_utils::CachePadded;
+use once_cell::race::OnceBox;
 
 use super::arena::Arena;
 use super::clock::Time;
@@ -14,6 +15,7 @@ use super::reclaim::{Domain, Guard, Participant};
 use super::record::Shape;
 use super::segment::{Seen, Segment};
 use super::spine::{self, Link};
+use super::watch::{Interest, Watcher};
 use crate::model::{Limits, Position, Retention, Timestamp};
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Backoff, Ordering};
 
@@ -51,6 +53,9 @@ pub(crate) struct Core {
     pub(crate) hint: CachePadded<AtomicU64>,
     /// States for appends without an appender of their own.
     pool: Pool<Local, POOL>,
+    /// Who watches.
+    pub(crate) interest: Interest,
+    pub(crate) watcher: OnceBox<Box<dyn Watcher>>,
 }
 
 // SAFETY: the raw pointers are to segments, shared by the protocol of `log`, and to locals, owned by whoever swaps them
@@ -92,6 +97,8 @@ impl Core {
             tail: CachePadded::new(AtomicPtr::new(first)),
             hint: CachePadded::new(AtomicU64::new(start)),
             pool: Pool::new(),
+            interest: Interest::new(),
+            watcher: OnceBox::new(),
             config,
         }
     }
@@ -146,7 +153,7 @@ impl Core {
             }
             // Acquire: pairs with the Release of the mark: publishes the record, and everything before it.
             match Seen::of(spot.segment.slot(spot.index).load(Ordering::Acquire)) {
-                Seen::Empty | Seen::Open(_) => return spot,
+                Seen::Empty | Seen::Open(_) | Seen::Closed => return spot,
                 Seen::Done(_) => spot.index += 1,
                 Seen::More(_) => match Self::after_batch(spot) {
                     Some(after) => spot = after,
@@ -196,7 +203,7 @@ impl Core {
             match seen {
                 Seen::More(_) => {}
                 Seen::Done(_) => return Some(spot),
-                Seen::Empty => return None,
+                Seen::Empty | Seen::Closed => return None,
                 Seen::Open(_) => unreachable!("the last record of a batch is never open"),
             }
         }

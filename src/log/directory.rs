@@ -22,6 +22,7 @@ use ahash::RandomState;
 use super::canary::Canary;
 use super::index::Index;
 use super::reclaim::{Guard, dealloc};
+use super::watch::Interest;
 use crate::model::LimitExceeded;
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, probe, stop};
 
@@ -30,6 +31,8 @@ use crate::sync::{AtomicPtr, AtomicU64, Ordering, probe, stop};
 pub(crate) struct Entry {
     hash: u64,
     pub(crate) index: Index,
+    /// Who watches this stream.
+    pub(crate) interest: Interest,
     canary: Canary,
     /// Where the name is: behind this, in the same allocation.
     text: NonNull<u8>,
@@ -55,7 +58,7 @@ impl Entry {
         unsafe {
             let entry = at.cast::<Self>();
             let text = at.byte_add(std::mem::offset_of!(Self, name));
-            entry.write(Self { hash, index: Index::new(), canary: Canary::new(), text, len, name: [] });
+            entry.write(Self { hash, index: Index::new(), interest: Interest::new(), canary: Canary::new(), text, len, name: [] });
             text.copy_from_nonoverlapping(NonNull::from(name.as_bytes()).cast(), name.len());
             entry
         }

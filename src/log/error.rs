@@ -45,6 +45,9 @@ pub enum AppendError {
     /// All 2^63 positions are used.
     #[error("the log has no positions left")]
     Full,
+    /// The log was closed.
+    #[error("the log is closed")]
+    Closed,
 }
 
 /// A stream was not as expected at the instant of the append.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::appender::{AppendResult, Appended, Appender, Given, record};
+use super::appender::{AppendResult, Appended, Appender, Given, announce, record};
 use super::batch::{Batch, BatchAppended, Target};
 use super::builder::Builder;
 use super::core::Core;
@@ -15,6 +15,7 @@ use super::options::AppendOptions;
 use super::read::{OneStream, Read, WholeLog};
 use super::reclaim::Guard;
 use super::view::View;
+use super::watch;
 use crate::model::{Expected, Limit, LimitExceeded, Limits, Message, Position, Revision, check_name};
 use crate::sync::Arc;
 
@@ -114,7 +115,7 @@ impl Log {
     #[inline(never)]
     fn record(&self, stream: &str, message: &mut Given<'_>) -> AppendResult {
         let resolve = |guard: &Guard| self.resolve(stream, guard).map_err(AppendError::from);
-        self.0.with_local(|local| record(self, local, resolve, message, AppendOptions::new()))
+        self.record_on(resolve, message, AppendOptions::new())
     }
 
     /// Appends a message to a stream on terms: an [`Expected`], a `&Condition`, or [`AppendOptions`]. Lock-free; an
@@ -134,7 +135,23 @@ impl Log {
     #[inline(never)]
     fn record_with(&self, stream: &str, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
         let resolve = |guard: &Guard| self.entry_for(stream, options.expected, guard);
-        self.0.with_local(|local| record(self, local, resolve, message, options))
+        self.record_on(resolve, message, options)
+    }
+
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "into functions that are not: see `record`")]
+    fn record_on(
+        &self,
+        resolve: impl FnOnce(&Guard) -> Result<NonNull<Entry>, AppendError>,
+        message: &mut Given<'_>,
+        options: AppendOptions<'_>,
+    ) -> AppendResult {
+        let mut watched = false;
+        let mut result = self.0.with_local(|local| record(self, local, resolve, message, options, &mut watched));
+        if watched {
+            announce(self, &mut result, options.stored);
+        }
+        result
     }
 
     /// The entry of a stream to append to. A stream that must exist, and does not, is not made known by asking.
@@ -165,7 +182,24 @@ impl Log {
     /// # Errors
     /// [`Rejected`] with the batch.
     pub fn append_batch(&self, batch: Batch<'_>) -> Result<BatchAppended, Rejected<Batch<'static>>> {
-        self.0.with_local(|local| super::batch::append(self, local, batch))
+        let stored = batch.stored;
+        let result = self.0.with_local(|local| super::batch::append(self, local, batch));
+        super::batch::announce(self, result, stored)
+    }
+
+    /// Closes the log: from now on every append is refused with [`AppendError::Closed`], and whoever waits is told.
+    /// Everything appended before stays readable. Returns the last position. Lock-free, idempotent.
+    ///
+    /// An append that runs at the same time either took effect before, and is delivered to its subscribers, or is refused.
+    pub fn close(&self) -> Position {
+        let end = self.0.close(&self.0.pin());
+        watch::tell_closed(self);
+        Position::new(end)
+    }
+
+    /// Whether the log was closed. Lock-free.
+    pub fn is_closed(&self) -> bool {
+        self.0.settle(&self.0.pin()).closed
     }
 
     /// A state of one's own for appending, for hot paths.
@@ -323,7 +357,7 @@ impl Stream {
 
     #[inline(never)]
     fn record(&self, message: &mut Given<'_>) -> AppendResult {
-        self.log.core().with_local(|local| record(&self.log, local, |_| Ok(self.entry), message, AppendOptions::new()))
+        self.log.record_on(|_| Ok(self.entry), message, AppendOptions::new())
     }
 
     /// Appends a message on terms. Lock-free; as [`Log::append_with`] without looking the stream up.
@@ -340,7 +374,7 @@ impl Stream {
 
     #[inline(never)]
     fn record_with(&self, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
-        self.log.core().with_local(|local| record(&self.log, local, |_| Ok(self.entry), message, options))
+        self.log.record_on(|_| Ok(self.entry), message, options)
     }
 
     /// Reads the stream, as of now.

@@ -63,10 +63,12 @@ mod reclaim;
 mod record;
 mod retain;
 mod segment;
+mod settle;
 mod spine;
 #[cfg(test)]
 mod tests;
 mod view;
+mod watch;
 
 #[cfg(any(loom, annals_shuttle))]
 pub use reclaim::quarantine::empty as empty_quarantine;

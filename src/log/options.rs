@@ -21,6 +21,7 @@ pub struct AppendOptions<'c> {
     pub(crate) expected: Expected,
     pub(crate) condition: Option<&'c Condition>,
     pub(crate) time: Option<Timestamp>,
+    pub(crate) stored: bool,
 }
 
 impl<'c> AppendOptions<'c> {
@@ -44,6 +45,13 @@ impl<'c> AppendOptions<'c> {
     /// The time of the append, instead of the clock's. A time before the log's last is raised to it.
     pub fn at(mut self, time: Timestamp) -> Self {
         self.time = Some(time);
+        self
+    }
+
+    /// The append returns when the envelope is stored. Subscribers get it from a thread of the log's own, soon after, and
+    /// failures go to the hook and the counters alone. Without this an append returns when it is stored and delivered.
+    pub fn stored(mut self) -> Self {
+        self.stored = true;
         self
     }
 }

@@ -6,6 +6,7 @@
 //! single append     empty ──swap──▶ record ──finish──▶ record│DONE
 //! batch, last       empty ─────────────────finish──▶ record│DONE
 //! batch, others     empty ──swap (first) or fill──▶ record│MORE
+//! end of the log    empty ──swap──▶ CLOSED
 //! ```
 //!
 //! Only the swap competes; finish and fill store the one value that can follow, so anybody may do them, any number of
@@ -38,18 +39,27 @@ pub(crate) enum Seen {
     Open(NonNull<Header>),
     Done(NonNull<Header>),
     More(NonNull<Header>),
+    /// Empty for ever: the log was closed.
+    Closed,
 }
 
 impl Seen {
     #[inline]
     pub(crate) fn of(value: *mut Header) -> Self {
-        let Some(record) = NonNull::new(value.map_addr(|at| at & !TAGS)) else { return Seen::Empty };
+        let Some(record) = NonNull::new(value.map_addr(|at| at & !TAGS)) else {
+            return if value.is_null() { Seen::Empty } else { Seen::Closed };
+        };
         match value.addr() & TAGS {
             0 => Seen::Open(record),
             DONE => Seen::Done(record),
             _ => Seen::More(record),
         }
     }
+}
+
+/// The mark after the last record of a log that was closed. Never followed.
+pub(crate) fn closed() -> *mut Header {
+    ptr::without_provenance_mut(TAGS)
 }
 
 pub(crate) fn done(record: *mut Header) -> *mut Header {
@@ -191,7 +201,7 @@ impl Segment {
         // Relaxed: an appender has acquired, or stored, everything before its spot; who sweeps is alone with the segment,
         // and whoever unlinked it had acquired it as finished.
         match Seen::of(self.slot(index).load(Ordering::Relaxed)) {
-            Seen::Empty => None,
+            Seen::Empty | Seen::Closed => None,
             // SAFETY: a linked or held segment keeps its records.
             Seen::Open(record) | Seen::Done(record) | Seen::More(record) => Some(unsafe { Record::new(record) }),
         }

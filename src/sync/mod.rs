@@ -3,8 +3,12 @@
 //! Nothing else in the crate imports atomics, cells or threads. A test holds that.
 
 mod backoff;
+mod cow;
+pub(crate) mod turn;
+pub(crate) mod wait;
 
 pub(crate) use backoff::Backoff;
+pub(crate) use cow::{CopyOnWrite, Loaded};
 
 #[cfg(not(any(loom, annals_shuttle)))]
 mod imp {
@@ -44,6 +48,30 @@ pub(crate) fn probe<T>(cell: &AtomicPtr<T>) -> *mut T {
     #[cfg(annals_rmw_loads)]
     match cell.compare_exchange(std::ptr::null_mut(), std::ptr::null_mut(), Ordering::AcqRel, Ordering::Acquire) {
         Ok(seen) | Err(seen) => seen,
+    }
+}
+
+/// How a slot is swapped, and how the word is loaded after it that says whether anybody watches.
+///
+/// An appender swaps its slot and then loads the word; who begins to watch changes the word and then loads the slot, with a
+/// `fence(SeqCst)` between. One of the two must see the other. On the appender's side a fence would cost a quarter of an
+/// append; sequentially consistent accesses say the same, and on x86 they are the instructions of the weaker ones. Loom takes
+/// them for acquire and release: for it the appender has the fence, see [`look_up`].
+#[cfg(not(any(loom, annals_shuttle)))]
+pub(crate) const DECIDE: Ordering = Ordering::SeqCst;
+#[cfg(any(loom, annals_shuttle))]
+pub(crate) const DECIDE: Ordering = Ordering::Release;
+
+/// Loads the word of those who watch, after a swap by [`DECIDE`].
+#[inline]
+pub(crate) fn look_up(word: &AtomicU64) -> u64 {
+    // SeqCst: pairs with the fence of whoever begins to watch.
+    #[cfg(not(any(loom, annals_shuttle)))]
+    return word.load(Ordering::SeqCst);
+    #[cfg(any(loom, annals_shuttle))]
+    {
+        fence(Ordering::SeqCst);
+        word.load(Ordering::Acquire)
     }
 }
 

@@ -1,0 +1,120 @@
+//! What the log knows of those who watch it: whether there are any, and whom to tell. Who they are is the business of the
+//! floor above.
+//!
+//! Of the whole log and of each stream there is a word that says how many watch; zero is what most appends find, by one
+//! load. An appender loads it after its swap. Who begins to watch changes the word first and then settles (see
+//! [`settle`](super::settle)) where the log ends: an append whose swap it did not see sees the word.
+
+use std::any::Any;
+
+use super::core::Core;
+use super::directory::Entry;
+use super::handle::Log;
+use crate::model::Failures;
+use crate::sync::{AtomicU64, Ordering, look_up};
+
+/// What was appended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    /// Index of the first envelope.
+    pub(crate) first: u64,
+    /// Index after the last one.
+    pub(crate) end: u64,
+    /// The append returns when it is stored: to deliver is somebody else's.
+    pub(crate) stored: bool,
+}
+
+/// Who is told of appends.
+pub(crate) trait Watcher: Any + Send + Sync {
+    /// Called after an append took effect, by the thread that appended. Not pinned.
+    fn appended(&self, log: &Log, span: Span) -> Failures;
+
+    /// Called after the log was closed, by every thread that closed it.
+    fn closed(&self, log: &Log);
+}
+
+/// How many watch.
+pub(crate) struct Interest(AtomicU64);
+
+impl Interest {
+    /// Somebody waits for the next append.
+    pub(crate) const WAITING: u64 = 1;
+    /// One who watches all of it.
+    pub(crate) const ONE: u64 = 2;
+    /// In the word of the log: one who watches a stream, and is counted there.
+    pub(crate) const STREAM: u64 = 1 << 32;
+
+    pub(crate) fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Loads the word; after a swap, in the order that the head of this file asks for.
+    #[inline]
+    pub(crate) fn word(&self) -> u64 {
+        look_up(&self.0)
+    }
+
+    /// Whether somebody watches all that has this word.
+    #[inline]
+    pub(crate) fn is_for_all(word: u64) -> bool {
+        word % Self::STREAM != 0
+    }
+
+    pub(crate) fn add(&self, what: u64) {
+        // Release: pairs with the load in `word`: who sees the word sees who watches. (The fence of `settle`, which follows,
+        // orders it before the look at the slots.)
+        self.0.fetch_add(what, Ordering::Release);
+    }
+
+    pub(crate) fn remove(&self, what: u64) {
+        // Relaxed: to be told once more is harmless.
+        self.0.fetch_sub(what, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wait(&self) {
+        // Release: as in `add`.
+        self.0.fetch_or(Self::WAITING, Ordering::Release);
+    }
+
+    /// Called by who is going to wake everybody that waits: those who begin to wait later set it again.
+    pub(crate) fn wake(&self) {
+        // AcqRel: those who set it before are found in the list of those who wait; who sets it later comes after.
+        self.0.fetch_and(!Self::WAITING, Ordering::AcqRel);
+    }
+}
+
+impl Core {
+    /// After a swap for the stream of `entry`: whether somebody watches.
+    #[inline]
+    pub(crate) fn is_watched(&self, entry: &Entry) -> bool {
+        let word = self.interest.word();
+        word != 0 && (Interest::is_for_all(word) || entry.interest.word() != 0)
+    }
+
+    /// Who is told, made when there is nobody yet. Lock-free.
+    pub(crate) fn watcher_or<W: Watcher>(&self, make: impl FnOnce() -> W) -> &W {
+        let watcher: &dyn Watcher = &**self.watcher.get_or_init(|| Box::new(Box::new(make()) as Box<dyn Watcher>));
+        (watcher as &dyn Any).downcast_ref().expect("there is one kind of watcher")
+    }
+
+    pub(crate) fn watcher<W: Watcher>(&self) -> Option<&W> {
+        let watcher: &dyn Watcher = &**self.watcher.get()?;
+        (watcher as &dyn Any).downcast_ref()
+    }
+}
+
+/// Tells of an append that is watched.
+#[cold]
+pub(crate) fn tell(log: &Log, span: Span) -> Failures {
+    log.core().watcher.get().map_or(Failures::NONE, |watcher| watcher.appended(log, span))
+}
+
+/// Tells that the log was closed.
+pub(crate) fn tell_closed(log: &Log) {
+    // A watcher that comes too late for this look settles after the mark of the close, and sees it.
+    if log.core().interest.word() != 0
+        && let Some(watcher) = log.core().watcher.get()
+    {
+        watcher.closed(log);
+    }
+}

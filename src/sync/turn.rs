@@ -1,0 +1,89 @@
+//! Whose turn it is on a thread.
+//!
+//! A handler may append, and publish: that is delivered after what is being delivered (law L12). So deliveries of one thread
+//! form a queue. Whoever is first delivers at once, and then, one after the other, what handlers added meanwhile: no recursion,
+//! however long the chain. The queue is of the thread, not of a log: two logs whose handlers append to each other do not wait
+//! for each other, because inside a handler nobody waits.
+//!
+//! No thread-local here has a destructor: the first use of one with a destructor takes a lock of the C library (law L6).
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
+
+#[cfg(loom)]
+use loom::thread_local;
+#[cfg(annals_shuttle)]
+use shuttle::thread_local;
+
+/// A delivery that waits for its turn.
+pub(crate) type Task = Box<dyn FnOnce()>;
+
+#[allow(clippy::box_collection, reason = "one word, which a cell can swap")]
+type Queue = Option<ManuallyDrop<Box<VecDeque<Task>>>>;
+
+#[cfg(not(any(loom, annals_shuttle)))]
+thread_local! {
+    static DELIVERING: Cell<bool> = const { Cell::new(false) };
+    static LATER: Cell<Queue> = const { Cell::new(None) };
+}
+
+#[cfg(any(loom, annals_shuttle))]
+thread_local! {
+    static DELIVERING: Cell<bool> = Cell::new(false);
+    static LATER: Cell<Queue> = Cell::new(None);
+}
+
+/// Whether the calling thread is in the middle of a delivery: then it must not wait for one.
+#[inline]
+pub(crate) fn is_taken() -> bool {
+    DELIVERING.with(Cell::get)
+}
+
+/// Delivers, or has it delivered after the delivery at hand. What `now` returns; nothing when it is for later.
+#[inline]
+pub(crate) fn take<R>(now: impl FnOnce() -> R, later: impl FnOnce() -> Task) -> Option<R> {
+    if is_taken() {
+        defer(later());
+        return None;
+    }
+    DELIVERING.with(|delivering| delivering.set(true));
+    let over = Over;
+    let result = now();
+    drop(over);
+    Some(result)
+}
+
+/// Adds a delivery to those that wait.
+#[cold]
+fn defer(task: Task) {
+    let mut queue = LATER.with(Cell::take).unwrap_or_default();
+    queue.push_back(task);
+    LATER.with(|later| later.set(Some(queue)));
+}
+
+/// Ends a turn: delivers what waits. On a panic, too, which no handler's is.
+struct Over;
+
+impl Drop for Over {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(queue) = LATER.with(Cell::take) {
+            deliver(ManuallyDrop::into_inner(queue));
+        }
+        DELIVERING.with(|delivering| delivering.set(false));
+    }
+}
+
+#[cold]
+fn deliver(first: Box<VecDeque<Task>>) {
+    let mut queue = first;
+    loop {
+        let Some(task) = queue.pop_front() else { return };
+        task();
+        // What the task's handlers added comes after what was there.
+        if let Some(added) = LATER.with(Cell::take) {
+            queue.append(&mut *ManuallyDrop::into_inner(added));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Waiting for something on another thread.
+
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+#[cfg(not(any(loom, annals_shuttle)))]
+mod imp {
+    pub(crate) use std::thread::{Thread, current, yield_now};
+
+    pub(crate) use atomic_waker::AtomicWaker;
+
+    use super::Instant;
+
+    pub(crate) fn park(until: Option<Instant>) {
+        match until {
+            None => std::thread::park(),
+            Some(until) => std::thread::park_timeout(until.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    /// Whether the time has come.
+    pub(crate) fn is_over(until: Option<Instant>) -> bool {
+        until.is_some_and(|until| Instant::now() >= until)
+    }
+}
+
+#[cfg(loom)]
+mod imp {
+    pub(crate) use loom::future::AtomicWaker;
+    pub(crate) use loom::thread::{Thread, current, yield_now};
+
+    use super::Instant;
+
+    /// Models have no time: whoever waits with a limit waits without one.
+    pub(crate) fn park(_: Option<Instant>) {
+        loom::thread::park();
+    }
+
+    pub(crate) fn is_over(_: Option<Instant>) -> bool {
+        false
+    }
+}
+
+#[cfg(annals_shuttle)]
+mod imp {
+    pub(crate) use shuttle::thread::{Thread, current, yield_now};
+
+    use super::Instant;
+
+    pub(crate) fn park(_: Option<Instant>) {
+        shuttle::thread::park();
+    }
+
+    pub(crate) fn is_over(_: Option<Instant>) -> bool {
+        false
+    }
+
+    /// Shuttle has no such cell; a lock of its own does, schedules are all that it looks at.
+    pub(crate) struct AtomicWaker(shuttle::sync::Mutex<Option<std::task::Waker>>);
+
+    impl AtomicWaker {
+        pub(crate) fn new() -> Self {
+            Self(shuttle::sync::Mutex::new(None))
+        }
+
+        pub(crate) fn register(&self, waker: &std::task::Waker) {
+            *self.0.lock().unwrap() = Some(waker.clone());
+        }
+
+        pub(crate) fn wake(&self) {
+            let waker = self.0.lock().unwrap().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+#[cfg(loom)]
+pub(crate) fn register(cell: &AtomicWaker, waker: &Waker) {
+    cell.register_by_ref(waker);
+}
+
+#[cfg(not(loom))]
+pub(crate) fn register(cell: &AtomicWaker, waker: &Waker) {
+    cell.register(waker);
+}
+
+pub(crate) use imp::{AtomicWaker, is_over, park, yield_now};
+
+/// Wakes the thread that made it.
+struct Unpark(imp::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// What wakes the calling thread when it is parked.
+pub(crate) fn thread_waker() -> Waker {
+    Waker::from(std::sync::Arc::new(Unpark(imp::current())))
+}
