@@ -51,12 +51,15 @@ pub mod model_checking {
     pub use crate::sync::stop::{ENTERED, FILLED, HELPING, MADE, MOVED, PUT, SWAPPED, at as stop_at};
 }
 
+pub use delivery::{
+    Feed, Followed, Follower, Items, NothingYet, OnFailure, Outcome, SubscribeError, Subscription, WaitError,
+};
 pub use log::{
     AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
     Conflict, Cursor, Envelope, Envelopes, Log, NotThereYet, OneStream, Read, Rejected, Stream, StreamError, Target,
     View, WholeLog,
 };
 pub use model::{
-    Clock, Condition, Expected, Headers, InvalidMessage, InvalidName, Item, Kind, Limit, LimitExceeded, Limits,
+    Clock, Condition, Expected, Failure, Failures, HandlerError, Headers, InvalidMessage, InvalidName, Item, Kind, Limit, LimitExceeded, Limits,
     Message, MessageBuilder, Name, Part, Payload, Position, Query, Retention, Revision, Tags, Timestamp,
 };

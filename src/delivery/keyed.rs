@@ -6,11 +6,10 @@
 //! A key that nobody needs any more is *retired* before it is removed: its set takes no members from then on. Who comes to
 //! a retired set removes it and begins anew, so that one who joins and one who removes the key cannot miss each other.
 
-use std::hash::BuildHasher;
-
 use ahash::RandomState;
 
 use super::set::{Member, Set};
+use super::waiting::Waiters;
 use crate::sync::{Arc, CopyOnWrite};
 
 /// With ten thousand keys a bucket has ten.
@@ -28,6 +27,8 @@ struct Bucket<M>(Vec<(u64, Arc<Topic<M>>)>);
 pub(crate) struct Topic<M> {
     key: Box<str>,
     pub(crate) set: Set<M>,
+    /// Those who wait for the next one, without being members.
+    pub(crate) waiters: Waiters,
 }
 
 impl<M> Topic<M> {
@@ -80,7 +81,7 @@ impl<M: Member> Keyed<M> {
 
     fn add(&self, key: &str) -> Arc<Topic<M>> {
         let (hash, bucket) = self.bucket(key);
-        let made = Arc::new(Topic { key: key.into(), set: Set::new() });
+        let made = Arc::new(Topic { key: key.into(), set: Set::new(), waiters: Waiters::new() });
         let mut there = made.clone();
         bucket.change(|old| {
             if let Some(found) = old.and_then(|old| old.find(hash, key)) {

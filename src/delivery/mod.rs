@@ -1,6 +1,21 @@
 //! Floor 3: who is told of what is appended.
 
+mod deliver;
+mod dispatcher;
 mod door;
+mod feed;
+mod follower;
 mod keyed;
+mod member;
+mod outcome;
+mod selection;
+mod sequential;
 mod set;
+mod subscription;
 mod waiting;
+
+pub use feed::Feed;
+pub use follower::{Followed, Follower, Items, NothingYet};
+pub use outcome::Outcome;
+pub use sequential::OnFailure;
+pub use subscription::{SubscribeError, Subscription, WaitError};

@@ -18,9 +18,9 @@ const ARMED: u32 = 1;
 const IDLE: u32 = 2;
 
 /// How often a thread looks before it parks: waking a parked thread takes 15 µs, looking some nanoseconds.
-const LOOKS: u32 = if cfg!(any(loom, annals_shuttle)) { 0 } else { 200 };
+pub(crate) const LOOKS: u32 = if cfg!(any(loom, annals_shuttle)) { 0 } else { 200 };
 /// How often it gives its processor away before it parks.
-const YIELDS: u32 = if cfg!(any(loom, annals_shuttle)) { 0 } else { 20 };
+pub(crate) const YIELDS: u32 = if cfg!(any(loom, annals_shuttle)) { 0 } else { 20 };
 
 /// One who waits, again and again.
 pub(crate) struct Waiter {

@@ -10,13 +10,14 @@ use super::batch::{self, Batch, BatchAppended};
 use super::clock::Time;
 use super::core::{Core, Local};
 use super::directory::Entry;
+use super::envelope::Envelope;
 use super::error::{AppendError, ConditionFailed, Conflict, Rejected};
 use super::handle::{Log, Stream};
 use super::options::AppendOptions;
 use super::reclaim::Guard;
 use super::record::INLINE_MAX;
 use super::view::View;
-use super::watch::{self, Span};
+use super::watch;
 use crate::model::{Condition, Expected, Failures, Message, Position, Revision, Timestamp};
 
 /// Where a message went.
@@ -86,11 +87,11 @@ impl Appender {
     #[inline(always)]
     #[allow(clippy::inline_always, reason = "into the two above, which are not: see `record`")]
     fn record_on(&mut self, stream: &Stream, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
-        let mut watched = false;
+        let mut watched = None;
         let resolve = |_: &Guard| own(&self.log, stream);
         let mut result = record(&self.log, &mut self.local, resolve, message, options, &mut watched);
-        if watched {
-            announce(&self.log, &mut result, options.stored);
+        if let Some(envelope) = watched {
+            announce(&self.log, &mut result, &envelope, options.stored);
         }
         result
     }
@@ -114,9 +115,9 @@ impl Appender {
     /// # Errors
     /// [`Rejected`] with the batch.
     pub fn append_batch(&mut self, batch: Batch<'_>) -> Result<BatchAppended, Rejected<Batch<'static>>> {
-        let stored = batch.stored;
-        let result = batch::append(&self.log, &mut self.local, batch);
-        batch::announce(&self.log, result, stored)
+        let (stored, mut watched) = (batch.stored, Vec::new());
+        let result = batch::append(&self.log, &mut self.local, batch, &mut watched);
+        batch::announce(&self.log, result, &watched, stored)
     }
 
     /// The log that it appends to.
@@ -190,14 +191,13 @@ impl Drop for Consumed<'_, '_> {
 impl Consumed<'_, '_> {
     /// The payload is the record's.
     #[inline]
-    fn recorded(mut self, core: &Core, placed: Placed, now: Timestamp, entry: &Entry, watched: &mut bool) -> Appended {
+    fn recorded(mut self, core: &Core, placed: Placed, now: Timestamp) -> Appended {
         Message::recorded(&mut self);
         if !self.owns_anything() {
             // Nothing is left to be dropped: mostly so, and then dropping costs more than asking.
             std::mem::forget(self);
         }
         core.after_append(1, placed.position.get(), now);
-        *watched = core.is_watched(entry);
         Appended {
             position: Position::new(placed.position.get()),
             revision: Revision::new(placed.revision),
@@ -210,7 +210,7 @@ impl Consumed<'_, '_> {
 /// payload is the record's, or the whole message the refusal's; the rest of it is dropped.
 ///
 /// Everything that can fail or call out is done before the slot is competed for: limits, clock, allocation, copying.
-/// `watched` tells whether somebody is to be told of the append: by the caller, who can then let go of its state first.
+/// When somebody is to be told of the append, `watched` gets its envelope: the caller tells, after it let go of its state.
 ///
 /// Inlined into functions that are not, each a way to append with the terms that
 /// it never asks for left out: so an append is the same machine code wherever it is called from.
@@ -222,7 +222,7 @@ pub(crate) fn record(
     resolve: impl FnOnce(&Guard) -> Result<NonNull<Entry>, AppendError>,
     message: &mut Given<'_>,
     options: AppendOptions<'_>,
-    watched: &mut bool,
+    watched: &mut Option<Envelope>,
 ) -> AppendResult {
     let mut message = Consumed(message);
     let core = log.core();
@@ -252,15 +252,21 @@ pub(crate) fn record(
             expected => core.try_first(local, stream, draft, now, |actual| expected.admits(actual), &guard),
         };
         if let Some(placed) = placed {
+            if core.is_watched(stream) {
+                *watched = Some(Envelope::of(draft.record()));
+            }
             drop(guard);
-            return Ok(message.recorded(core, placed, now, stream, watched));
+            return Ok(message.recorded(core, placed, now));
         }
     }
     let terms = Terms { condition: options.condition, checked, now };
     let result = core.compete(local, stream, draft, options.expected, terms, &guard);
+    if result.is_ok() && core.is_watched(stream) {
+        *watched = Some(Envelope::of(draft.record()));
+    }
     drop(guard);
     match result {
-        Ok(placed) => Ok(message.recorded(core, placed, now, stream, watched)),
+        Ok(placed) => Ok(message.recorded(core, placed, now)),
         Err(refusal) => {
             local.arena.discard(draft);
             refused(log, Some(entry), refusal, &options, &mut message)
@@ -271,10 +277,9 @@ pub(crate) fn record(
 /// Tells those who watch of an append, and the caller of deliveries that failed.
 #[cold]
 #[inline(never)]
-pub(crate) fn announce(log: &Log, result: &mut AppendResult, stored: bool) {
+pub(crate) fn announce(log: &Log, result: &mut AppendResult, envelope: &Envelope, stored: bool) {
     if let Ok(appended) = result {
-        let end = appended.position.get();
-        appended.failures = watch::tell(log, Span { first: end - 1, end, stored });
+        appended.failures = watch::tell(log, std::slice::from_ref(envelope), stored);
     }
 }
 

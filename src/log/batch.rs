@@ -9,10 +9,11 @@ use super::append::{BatchPlan, Refusal, StreamPlan, Terms};
 use super::appender::{explain, time_of};
 use super::core::{Core, Local};
 use super::directory::Entry;
+use super::envelope::Envelope;
 use super::error::{AppendError, Rejected};
 use super::handle::{Log, Stream};
 use super::record::INLINE_MAX;
-use super::watch::{self, Span};
+use super::watch;
 use crate::model::{Condition, Expected, Failures, Limit, LimitExceeded, Message, Position, Revision, Timestamp, check_name};
 
 /// Messages for one or several streams, with what each stream must be like, to be appended together or not at all.
@@ -193,23 +194,24 @@ pub struct BatchAppended {
 pub(crate) fn announce(
     log: &Log,
     mut result: Result<BatchAppended, Rejected<Batch<'static>>>,
+    envelopes: &[Envelope],
     stored: bool,
 ) -> Result<BatchAppended, Rejected<Batch<'static>>> {
     if let Ok(appended) = &mut result
-        && !appended.revisions.is_empty()
-        && log.core().interest.word() != 0
+        && !envelopes.is_empty()
     {
-        let (first, end) = (appended.first.get() - 1, appended.last.get());
-        appended.failures = watch::tell(log, Span { first, end, stored });
+        appended.failures = watch::tell(log, envelopes, stored);
     }
     result
 }
 
-/// Appends a batch. As for a single message, everything that can fail or call out comes first.
+/// Appends a batch. As for a single message, everything that can fail or call out comes first, and `watched` gets the
+/// envelopes when somebody is to be told.
 pub(crate) fn append(
     log: &Log,
     local: &mut Local,
     mut batch: Batch<'_>,
+    watched: &mut Vec<Envelope>,
 ) -> Result<BatchAppended, Rejected<Batch<'static>>> {
     let core = log.core();
     let Prepared { terms, streams, targets } = match prepare(log, local, &batch) {
@@ -220,8 +222,14 @@ pub(crate) fn append(
     let mut plan = BatchPlan { streams, drafts: SmallVec::with_capacity(targets.len()) };
     draft_all(core, local, &mut batch, &targets, &mut plan);
     let terms = Terms { condition: batch.condition.as_deref(), checked, now };
+    // Until the envelopes are held, nothing of them is freed.
+    let guard = local.participant.pin();
     match core.append_batch(local, &mut plan, terms) {
         Ok(first) => {
+            if plan.streams.iter().any(|stream| core.is_watched(stream.entry)) {
+                watched.extend(plan.drafts.iter().map(|(_, draft)| Envelope::of(draft.record())));
+            }
+            drop(guard);
             let revisions = plan.drafts.iter().map(|(_, draft)| Revision::new(draft.record().revision())).collect();
             let count = plan.drafts.len() as u64;
             batch.messages.iter_mut().for_each(|(_, message)| message.recorded());

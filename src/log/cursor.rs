@@ -15,7 +15,7 @@ use super::handle::Log;
 use super::index::as_index;
 use super::reclaim::Guard;
 use super::record::Record;
-use super::segment::Segment;
+use super::segment::{Segment, Slot};
 use super::spine::Link;
 use crate::model::Query;
 use crate::sync::Ordering;
@@ -90,7 +90,7 @@ impl Cursor {
             None => Walk::Log(LogWalk { rest: range, run: Range::EMPTY, backwards }),
             Some(entry) => Walk::Stream(StreamWalk { entry, range, backwards, near: [0; NEAR], at: 0, len: 0 }),
         };
-        Self { run: Range::EMPTY, walk, backwards, left: count, query, lent: None, held: Held { log, segment: None } }
+        Self { run: Range::EMPTY, walk, backwards, left: count, query, lent: None, held: Held::new(log) }
     }
 
     /// The next envelope; none at the end, and from then on.
@@ -170,15 +170,31 @@ unsafe impl Send for Cursor {}
 unsafe impl Sync for Cursor {}
 
 /// A segment that cannot be freed.
-struct Held {
-    log: Log,
+pub(crate) struct Held {
+    pub(crate) log: Log,
     segment: Option<NonNull<Segment>>,
 }
 
+// SAFETY: a segment is shared by atomics alone, and held.
+unsafe impl Send for Held {}
+// SAFETY: nothing in it changes through a shared reference.
+unsafe impl Sync for Held {}
+
 impl Held {
+    pub(crate) fn new(log: Log) -> Self {
+        Self { log, segment: None }
+    }
+
+    /// The slot of an index, when it lies in the held segment.
+    #[inline]
+    pub(crate) fn slot(&self, index: u64) -> Option<&Slot> {
+        // SAFETY: held until the cursor moves on.
+        self.segment.and_then(|segment| unsafe { segment.as_ref() }.get(index))
+    }
+
     /// The record at an index of the view that lies in the held segment; none when it was removed.
     #[inline]
-    fn record(&self, index: u64) -> Option<Record<'_>> {
+    pub(crate) fn record(&self, index: u64) -> Option<Record<'_>> {
         if index < self.log.core().first() {
             return None;
         }
@@ -188,14 +204,14 @@ impl Held {
     }
 
     #[inline]
-    fn holds(&self, index: u64) -> bool {
+    pub(crate) fn holds(&self, index: u64) -> bool {
         // SAFETY: held.
         self.segment.is_some_and(|segment| unsafe { segment.as_ref() }.holds(index))
     }
 
     /// Takes hold of the segment of `index`; false when it has been removed.
     #[cold]
-    fn change(&mut self, index: u64) -> bool {
+    pub(crate) fn change(&mut self, index: u64) -> bool {
         let guard = self.log.core().pin();
         let found = Self::find(self.log.core(), self.segment, index, &guard).map(|segment| {
             segment.hold();

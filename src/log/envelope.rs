@@ -6,7 +6,8 @@ use std::mem::ManuallyDrop;
 use bytes::Bytes;
 
 use super::record::Record;
-use crate::model::{Headers, Kind, Position, Recorded, Revision, Tags, Timestamp, category_of};
+use super::watch::Interest;
+use crate::model::{Headers, Kind, Position, Query, Recorded, Revision, Tags, Timestamp, category_of};
 
 /// A recorded message: one pointer, counted.
 ///
@@ -57,6 +58,16 @@ impl Envelope {
     #[inline]
     pub fn stream(&self) -> &str {
         self.0.entry().name()
+    }
+
+    /// Whether a query selects it.
+    pub fn matches(&self, query: &Query) -> bool {
+        query.matches(&self.0)
+    }
+
+    /// Who watches its stream.
+    pub(crate) fn interest(&self) -> &Interest {
+        &self.0.entry().interest
     }
 
     /// Its stream's category: the part of the stream id before the first `-`, or all of it when there is none.

@@ -15,7 +15,7 @@ use super::options::AppendOptions;
 use super::read::{OneStream, Read, WholeLog};
 use super::reclaim::Guard;
 use super::view::View;
-use super::watch;
+use super::watch::{self, Interest};
 use crate::model::{Expected, Limit, LimitExceeded, Limits, Message, Position, Revision, check_name};
 use crate::sync::Arc;
 
@@ -146,10 +146,10 @@ impl Log {
         message: &mut Given<'_>,
         options: AppendOptions<'_>,
     ) -> AppendResult {
-        let mut watched = false;
+        let mut watched = None;
         let mut result = self.0.with_local(|local| record(self, local, resolve, message, options, &mut watched));
-        if watched {
-            announce(self, &mut result, options.stored);
+        if let Some(envelope) = watched {
+            announce(self, &mut result, &envelope, options.stored);
         }
         result
     }
@@ -182,9 +182,9 @@ impl Log {
     /// # Errors
     /// [`Rejected`] with the batch.
     pub fn append_batch(&self, batch: Batch<'_>) -> Result<BatchAppended, Rejected<Batch<'static>>> {
-        let stored = batch.stored;
-        let result = self.0.with_local(|local| super::batch::append(self, local, batch));
-        super::batch::announce(self, result, stored)
+        let (stored, mut watched) = (batch.stored, Vec::new());
+        let result = self.0.with_local(|local| super::batch::append(self, local, batch, &mut watched));
+        super::batch::announce(self, result, &watched, stored)
     }
 
     /// Closes the log: from now on every append is refused with [`AppendError::Closed`], and whoever waits is told.
@@ -327,6 +327,18 @@ impl Stream {
     fn index(&self) -> &super::index::Index {
         // SAFETY: entries live as long as the log.
         unsafe { &self.entry.as_ref().index }
+    }
+
+    /// Who watches it.
+    pub(crate) fn interest(&self) -> &Interest {
+        // SAFETY: entries live as long as the log.
+        unsafe { &self.entry.as_ref().interest }
+    }
+
+    /// How many envelopes it has up to `end`, those removed included; and the revision of the first that is left.
+    pub(crate) fn extent(&self, end: Position) -> (u64, u64) {
+        let guard = self.log.core().pin();
+        (self.index().first_revision(&guard), self.index().count(end.get(), &guard))
     }
 
     /// Its id.

@@ -65,6 +65,7 @@ mod retain;
 mod segment;
 mod settle;
 mod spine;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -84,6 +85,11 @@ pub fn arm_reclamation(log: &Log) {
 pub fn nearly_full_log(left: u64) -> Log {
     Builder::new().segment_slots(2).no_clock().build_at(append::LIMIT - left).unwrap()
 }
+
+pub(crate) use core::Core;
+pub(crate) use pool::Pool;
+pub(crate) use tail::{Step, Tail};
+pub(crate) use watch::{Interest, Watcher};
 
 pub use appender::{Appended, Appender};
 pub use batch::{Batch, BatchAppended, Target};

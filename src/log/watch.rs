@@ -9,25 +9,16 @@ use std::any::Any;
 
 use super::core::Core;
 use super::directory::Entry;
+use super::envelope::Envelope;
 use super::handle::Log;
 use crate::model::Failures;
 use crate::sync::{AtomicU64, Ordering, look_up};
 
-/// What was appended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Span {
-    /// Index of the first envelope.
-    pub(crate) first: u64,
-    /// Index after the last one.
-    pub(crate) end: u64,
-    /// The append returns when it is stored: to deliver is somebody else's.
-    pub(crate) stored: bool,
-}
-
 /// Who is told of appends.
 pub(crate) trait Watcher: Any + Send + Sync {
-    /// Called after an append took effect, by the thread that appended. Not pinned.
-    fn appended(&self, log: &Log, span: Span) -> Failures;
+    /// Called after an append took effect, by the thread that appended. Not pinned. With `stored`, the append does not wait
+    /// for what its subscribers do.
+    fn appended(&self, log: &Log, envelopes: &[Envelope], stored: bool) -> Failures;
 
     /// Called after the log was closed, by every thread that closed it.
     fn closed(&self, log: &Log);
@@ -105,8 +96,8 @@ impl Core {
 
 /// Tells of an append that is watched.
 #[cold]
-pub(crate) fn tell(log: &Log, span: Span) -> Failures {
-    log.core().watcher.get().map_or(Failures::NONE, |watcher| watcher.appended(log, span))
+pub(crate) fn tell(log: &Log, envelopes: &[Envelope], stored: bool) -> Failures {
+    log.core().watcher.get().map_or(Failures::NONE, |watcher| watcher.appended(log, envelopes, stored))
 }
 
 /// Tells that the log was closed.

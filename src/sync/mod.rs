@@ -4,11 +4,13 @@
 
 mod backoff;
 mod cow;
+mod tally;
 pub(crate) mod turn;
 pub(crate) mod wait;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use cow::{CopyOnWrite, Loaded};
+pub(crate) use tally::Tally;
 
 #[cfg(not(any(loom, annals_shuttle)))]
 mod imp {

@@ -56,7 +56,7 @@ pub(crate) fn take<R>(now: impl FnOnce() -> R, later: impl FnOnce() -> Task) -> 
 
 /// Adds a delivery to those that wait.
 #[cold]
-fn defer(task: Task) {
+pub(crate) fn defer(task: Task) {
     let mut queue = LATER.with(Cell::take).unwrap_or_default();
     queue.push_back(task);
     LATER.with(|later| later.set(Some(queue)));

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 #[cfg(not(any(loom, annals_shuttle)))]
 mod imp {
-    pub(crate) use std::thread::{Thread, current, yield_now};
+    pub(crate) use std::thread::{Builder, Thread, current, yield_now};
 
     pub(crate) use atomic_waker::AtomicWaker;
 
@@ -27,7 +27,7 @@ mod imp {
 #[cfg(loom)]
 mod imp {
     pub(crate) use loom::future::AtomicWaker;
-    pub(crate) use loom::thread::{Thread, current, yield_now};
+    pub(crate) use loom::thread::{Builder, Thread, current, yield_now};
 
     use super::Instant;
 
@@ -43,7 +43,7 @@ mod imp {
 
 #[cfg(annals_shuttle)]
 mod imp {
-    pub(crate) use shuttle::thread::{Thread, current, yield_now};
+    pub(crate) use shuttle::thread::{Builder, Thread, current, yield_now};
 
     use super::Instant;
 
@@ -84,6 +84,11 @@ pub(crate) fn register(cell: &AtomicWaker, waker: &Waker) {
 #[cfg(not(loom))]
 pub(crate) fn register(cell: &AtomicWaker, waker: &Waker) {
     cell.register(waker);
+}
+
+/// Starts a thread that nobody joins; false when the system has none.
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> bool {
+    imp::Builder::new().name(name.to_owned()).spawn(run).is_ok()
 }
 
 pub(crate) use imp::{AtomicWaker, is_over, park, yield_now};

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod corpus;
+mod delivery;
 mod face;
 mod history;
 mod house;

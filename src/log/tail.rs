@@ -1,0 +1,104 @@
+//! Going through the log from a place on, as it grows.
+//!
+//! What is next is looked for in its slot: one load, when the slot lies in the held segment, and no pin. A slot that is done
+//! is visible, and so is everything before it (S1); inside a batch the end decides.
+
+use super::cursor::Held;
+use super::envelope::Envelope;
+use super::handle::Log;
+use super::segment::Seen;
+use crate::sync::Ordering;
+
+pub(crate) struct Tail {
+    held: Held,
+    /// Index of what is next.
+    next: u64,
+    /// An end of the log: what is before it is visible.
+    end: u64,
+}
+
+/// What is next.
+pub(crate) enum Step {
+    Envelope(Envelope),
+    /// So many envelopes were removed before they were met.
+    Removed(u64),
+    /// Nothing yet.
+    End,
+    /// Nothing, for ever: the log was closed.
+    Closed,
+}
+
+impl Tail {
+    pub(crate) fn new(log: Log, next: u64) -> Self {
+        Self { held: Held::new(log), next, end: 0 }
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.held.log
+    }
+
+    /// Index of what is next: everything before it was met, or removed.
+    pub(crate) fn index(&self) -> u64 {
+        self.next
+    }
+
+    /// How far it is behind, less up to 16 and a batch. One load.
+    pub(crate) fn lag(&self) -> u64 {
+        // Relaxed: a number to look at.
+        self.held.log.core().hint.load(Ordering::Relaxed).saturating_sub(self.next)
+    }
+
+    /// The next envelope, in order. Wait-free but for finding a segment.
+    pub(crate) fn next(&mut self) -> Step {
+        loop {
+            let first = self.held.log.core().first();
+            if self.next < first {
+                let removed = first - self.next;
+                self.next = first;
+                return Step::Removed(removed);
+            }
+            if !self.is_visible() {
+                return if self.is_closed() { Step::Closed } else { Step::End };
+            }
+            // A segment that has been removed meanwhile is not found; then the floor is beyond it.
+            if (self.held.holds(self.next) || self.held.change(self.next))
+                && let Some(record) = self.held.record(self.next)
+            {
+                let envelope = Envelope::of(record);
+                self.next += 1;
+                return Step::Envelope(envelope);
+            }
+        }
+    }
+
+    /// Whether what is next is there.
+    #[inline]
+    fn is_visible(&mut self) -> bool {
+        if self.next < self.end {
+            return true;
+        }
+        // Acquire: pairs with the Release of the mark: publishes the record.
+        match self.held.slot(self.next).map(|slot| Seen::of(slot.load(Ordering::Acquire))) {
+            Some(Seen::Done(_)) => true,
+            Some(Seen::Empty | Seen::Open(_) | Seen::Closed) => false,
+            Some(Seen::More(_)) | None => self.look_for_the_end(),
+        }
+    }
+
+    /// Looks where the log ends; whether that is after what is next.
+    #[cold]
+    fn look_for_the_end(&mut self) -> bool {
+        let core = self.held.log.core();
+        self.end = core.end(&core.pin());
+        self.next < self.end
+    }
+
+    /// Whether the slot of what is next stays empty for ever.
+    fn is_closed(&self) -> bool {
+        match self.held.slot(self.next) {
+            // Acquire: pairs with the swap of the mark.
+            Some(slot) => Seen::of(slot.load(Ordering::Acquire)) == Seen::Closed,
+            None => self.held.log.is_closed(),
+        }
+    }
+}
