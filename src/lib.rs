@@ -52,7 +52,8 @@ pub mod model_checking {
 }
 
 pub use delivery::{
-    Feed, Followed, Follower, Items, NothingYet, OnFailure, Outcome, SubscribeError, Subscription, WaitError,
+    Feed, Followed, Follower, Items, Metrics, NothingYet, OnFailure, Outcome, SubscribeError, Subscription,
+    SubscriptionMetrics, WaitError,
 };
 pub use log::{
     AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
@@ -60,6 +61,7 @@ pub use log::{
     View, WholeLog,
 };
 pub use model::{
-    Clock, Condition, Expected, Failure, Failures, HandlerError, Headers, InvalidMessage, InvalidName, Item, Kind, Limit, LimitExceeded, Limits,
-    Message, MessageBuilder, Name, Part, Payload, Position, Query, Retention, Revision, Tags, Timestamp,
+    Clock, Condition, Expected, Failure, Failures, HandlerError, Headers, InvalidMessage, InvalidName, Item, Kind,
+    Limit, LimitExceeded, Limits, Message, MessageBuilder, Name, Part, Payload, Position, Query, Retention, Revision,
+    Tags, Timestamp,
 };

@@ -6,8 +6,8 @@ use super::dispatcher::Dispatcher;
 use super::keyed::Keyed;
 use super::member::{Consumer, Member, Observer};
 use super::sequential::{Pass, Sequential};
-use super::subscription::SubscribeError;
 use super::set::{Set, State};
+use super::subscription::SubscribeError;
 use super::waiting::Waiters;
 use crate::log::{Envelope, Interest, Log, Watcher};
 use crate::model::{Failure, Failures, Position};
@@ -55,7 +55,15 @@ impl Watcher for Delivery {
 
     fn closed(&self, _: &Log) {
         self.waiters.wake_all();
-        self.streams.for_each(|topic| topic.waiters.wake_all());
+        let wake = |member: &Arc<Member>| match member.consumer() {
+            Consumer::Observer(_) => {}
+            Consumer::Sequential(sequential) => sequential.wake(),
+        };
+        self.all.load().get().into_iter().flat_map(|state| &state.members).for_each(wake);
+        self.streams.for_each(|topic| {
+            topic.waiters.wake_all();
+            topic.set.load().get().into_iter().flat_map(|state| &state.members).for_each(wake);
+        });
     }
 }
 
@@ -124,7 +132,7 @@ impl Delivery {
                 Consumer::Observer(observer) => failures.extend(self.deliver_to(observer, envelope)),
                 Consumer::Sequential(sequential) => {
                     let end = envelope.position().get();
-                    match sequential.pass(log, end, Some(envelope), &|failure| self.report(failure)) {
+                    match sequential.pass(log, end, Some(envelope), self) {
                         Pass::Passed => failures.extend(sequential.failure_at(envelope.position())),
                         Pass::Busy => busy.push(member),
                     }
@@ -135,7 +143,7 @@ impl Delivery {
         for member in busy {
             let Consumer::Sequential(sequential) = member.consumer() else { continue };
             let end = envelope.position().get();
-            sequential.pass_or_wait(log, end, Some(envelope), None, &|failure| self.report(failure));
+            sequential.pass_or_wait(log, end, Some(envelope), None, self);
             failures.extend(sequential.failure_at(envelope.position()));
         }
     }
@@ -215,8 +223,7 @@ impl Delivery {
     /// Delivers to a sequential subscription what is before `end`, now or when the turn comes.
     pub(crate) fn catch_up(log: &Log, sequential: &Arc<Sequential>, end: Position) {
         let drain = move |log: &Log, sequential: &Sequential| {
-            let delivery = Self::of(log);
-            sequential.pass_or_wait(log, end.get(), None, None, &|failure| delivery.report(failure));
+            sequential.pass_or_wait(log, end.get(), None, None, Self::of(log));
         };
         turn::take(
             || drain(log, sequential),

@@ -8,8 +8,8 @@ use super::follower::Follower;
 use super::member::{Consumer, Member, Observer};
 use super::outcome::Outcome;
 use super::selection::Selection;
-use super::set::Member as _;
 use super::sequential::{OnFailure, Sequential};
+use super::set::Member as _;
 use super::subscription::{Place, SubscribeError, Subscription, WaitError, wait_for};
 use crate::log::{Envelope, Interest, Log, Stream, View};
 use crate::model::{Failure, HandlerError, Position, Query};
@@ -113,9 +113,9 @@ impl Feed {
     ) -> Result<Subscription, SubscribeError> {
         let handler = Box::new(move |envelope: &Envelope| handler(envelope).into_result());
         let delivery = Delivery::of(&self.log);
-        let observer = Observer::new(self.name.clone(), self.selection, handler);
-        let (member, door) = Member::new(delivery.number(), Consumer::Observer(observer));
         let from = first_index(&self.log, self.start);
+        let observer = Observer::new(self.name, self.selection, from.unwrap_or(0), handler);
+        let (member, door) = Member::new(delivery.number(), Consumer::Observer(observer));
         let place = enter(&self.log, self.stream.as_ref(), &member);
         let subscription = Subscription::new(self.log.clone(), member.number(), place, door, None);
         let start = member.start(self.log.core());
@@ -145,7 +145,14 @@ impl Feed {
         if from.is_none() && log.is_closed() {
             return Err(SubscribeError::Closed);
         }
-        let sequential = Arc::new(Sequential::new(name, stream.clone(), selection, on_failure, from, handler));
+        let sequential = Arc::new(Sequential::new(
+            name,
+            stream.as_ref().map(|stream| stream.id().into()),
+            selection,
+            on_failure,
+            from,
+            handler,
+        ));
         delivery.take_name(&sequential)?;
         if from.is_some() && !turn::is_taken() {
             come_near(&log, &sequential);
@@ -280,7 +287,7 @@ impl Log {
         timeout: Duration,
     ) -> Result<(), WaitError> {
         match Delivery::of(self).named(subscription) {
-            Some(sequential) => wait_for(&sequential, position.into(), timeout),
+            Some(sequential) => wait_for(self, &sequential, position.into(), timeout),
             None => Err(WaitError::Unknown { name: subscription.into() }),
         }
     }

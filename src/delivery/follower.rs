@@ -321,7 +321,11 @@ impl StreamTail {
             }
             let end = self.stream.log().end();
             if end.get() <= self.end {
-                return if self.stream.log().is_closed() && self.stream.log().end() == end { Step::Closed } else { Step::End };
+                return if self.stream.log().is_closed() && self.stream.log().end() == end {
+                    Step::Closed
+                } else {
+                    Step::End
+                };
             }
             self.end = end.get();
             let (_, count) = self.stream.extent(end);

@@ -34,18 +34,20 @@ pub(crate) struct Observer {
     pub(crate) name: Option<Box<str>>,
     pub(crate) selection: Selection,
     pub(crate) handler: ObserverHandler,
-    /// Index of the first envelope that is for it.
+    /// Index of the first envelope that was asked for.
+    from: u64,
+    /// Index of the first envelope that its appender delivers.
     start: AtomicU64,
 }
 
 impl Observer {
-    pub(crate) fn new(name: Option<Box<str>>, selection: Selection, handler: ObserverHandler) -> Self {
-        Self { name, selection, handler, start: AtomicU64::new(PENDING) }
+    pub(crate) fn new(name: Option<Box<str>>, selection: Selection, from: u64, handler: ObserverHandler) -> Self {
+        Self { name, selection, handler, from, start: AtomicU64::new(PENDING) }
     }
 
     /// Calls the handler, when the envelope is for it. Whether it was called, or how it failed.
     pub(crate) fn deliver(&self, envelope: &Envelope) -> Result<bool, Failure> {
-        if !self.selection.selects(envelope) {
+        if envelope.position().get() <= self.from || !self.selection.selects(envelope) {
             return Ok(false);
         }
         let fail = |error: HandlerError| Failure::new(envelope.position(), self.name.as_deref(), error);

@@ -7,6 +7,7 @@ mod feed;
 mod follower;
 mod keyed;
 mod member;
+mod metrics;
 mod outcome;
 mod selection;
 mod sequential;
@@ -16,6 +17,7 @@ mod waiting;
 
 pub use feed::Feed;
 pub use follower::{Followed, Follower, Items, NothingYet};
+pub use metrics::{Metrics, SubscriptionMetrics};
 pub use outcome::Outcome;
 pub use sequential::OnFailure;
 pub use subscription::{SubscribeError, Subscription, WaitError};

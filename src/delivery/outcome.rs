@@ -28,9 +28,7 @@ impl<E: Into<Box<dyn Error + Send + Sync>>> Outcome for Result<(), E> {
 
 /// Calls a handler. A panic stays here.
 #[inline]
-pub(crate) fn call(
-    handler: impl FnOnce() -> Result<(), Box<dyn Error + Send + Sync>>,
-) -> Result<(), HandlerError> {
+pub(crate) fn call(handler: impl FnOnce() -> Result<(), Box<dyn Error + Send + Sync>>) -> Result<(), HandlerError> {
     match catch_unwind(AssertUnwindSafe(handler)) {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(HandlerError::Failed(error)),

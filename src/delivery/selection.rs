@@ -21,8 +21,9 @@ impl Selection {
     #[inline]
     pub(crate) fn selects(&self, envelope: &Envelope) -> bool {
         self.query.as_ref().is_none_or(|query| envelope.matches(query))
-            && self.filter.as_ref().is_none_or(|filter| {
-                catch_unwind(AssertUnwindSafe(|| filter(envelope))).unwrap_or(false)
-            })
+            && self
+                .filter
+                .as_ref()
+                .is_none_or(|filter| catch_unwind(AssertUnwindSafe(|| filter(envelope))).unwrap_or(false))
     }
 }

@@ -14,10 +14,12 @@
 use std::error::Error;
 use std::time::Instant;
 
+use super::deliver::{DELIVERED, Delivery};
+use super::metrics::SubscriptionMetrics;
 use super::outcome::call;
 use super::selection::Selection;
 use super::waiting::Waiters;
-use crate::log::{Envelope, Log, Pool, Stream, View};
+use crate::log::{Envelope, Log, Pool, View};
 use crate::model::{Failure, HandlerError, Position};
 use crate::sync::{AtomicU32, AtomicU64, CopyOnWrite, Ordering};
 
@@ -57,11 +59,14 @@ struct Run {
 
 pub(crate) struct Sequential {
     name: Option<Box<str>>,
-    stream: Option<Stream>,
+    /// Of which stream; by name, so that it does not keep its own log.
+    stream: Option<Box<str>>,
     selection: Selection,
     on_failure: OnFailure,
     /// Index of the first envelope that it has not passed. Moved by whoever has the claim.
     next: AtomicU64,
+    /// Index of the first envelope that is not for it any more.
+    until: AtomicU64,
     state: AtomicU32,
     claim: Pool<Run, 1>,
     /// Those who wait for the cursor, or for the claim.
@@ -85,7 +90,7 @@ impl Sequential {
     /// A subscription that begins with the envelope at index `next`, or where `start` will say.
     pub(crate) fn new(
         name: Option<Box<str>>,
-        stream: Option<Stream>,
+        stream: Option<Box<str>>,
         selection: Selection,
         on_failure: OnFailure,
         next: Option<u64>,
@@ -99,6 +104,7 @@ impl Sequential {
             selection,
             on_failure,
             next: AtomicU64::new(next.unwrap_or(PENDING)),
+            until: AtomicU64::new(u64::MAX),
             state: AtomicU32::new(ACTIVE),
             claim,
             waiters: Waiters::new(),
@@ -110,6 +116,17 @@ impl Sequential {
 
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    pub(crate) fn metrics(&self) -> SubscriptionMetrics {
+        SubscriptionMetrics {
+            name: self.name().unwrap_or_default().into(),
+            position: self.position(),
+            lag: 0,
+            delivered: self.delivered(),
+            failed: self.failed(),
+            parked: self.is_parked(),
+        }
     }
 
     pub(crate) fn delivered(&self) -> u64 {
@@ -183,6 +200,18 @@ impl Sequential {
         self.waiters.wake_all();
     }
 
+    /// It was unsubscribed when the log ended at `end`: what comes later is not for it. What is being delivered, is (L9).
+    pub(crate) fn end_at(&self, end: u64) {
+        // Release: pairs with the load in `is_over`.
+        self.until.fetch_min(end, Ordering::Release);
+        self.waiters.wake_all();
+    }
+
+    fn is_over(&self, index: u64) -> bool {
+        // Acquire: pairs with the Release in `end_at`.
+        index >= self.until.load(Ordering::Acquire)
+    }
+
     /// Drops the handler, when nobody can call it any more.
     pub(crate) fn drop_handler(&self) {
         if let Some(mut run) = self.claim.lend(|| unreachable!("put there by `new`")) {
@@ -195,17 +224,18 @@ impl Sequential {
     /// Whether an envelope at an index before `end` need not be waited for.
     #[inline]
     fn has_passed(&self, end: u64) -> bool {
-        self.next() >= end || !self.is_active()
+        let next = self.next();
+        next >= end || !self.is_active() || self.is_over(next)
     }
 
     /// Sees to it that everything before `end` is delivered, unless somebody else is at it. `envelope` is the one before
     /// `end`, when the caller has it. Not pinned.
-    pub(crate) fn pass(&self, log: &Log, end: u64, envelope: Option<&Envelope>, report: &dyn Fn(&Failure)) -> Pass {
+    pub(crate) fn pass(&self, log: &Log, end: u64, envelope: Option<&Envelope>, delivery: &Delivery) -> Pass {
         if self.has_passed(end) {
             return Pass::Passed;
         }
         let Some(mut run) = self.claim.lend(|| unreachable!("put there by `new`")) else { return Pass::Busy };
-        self.drain(&mut run, log, end, envelope, report);
+        self.drain(&mut run, log, end, envelope, delivery);
         drop(run);
         self.waiters.wake_all();
         Pass::Passed
@@ -218,25 +248,32 @@ impl Sequential {
         end: u64,
         envelope: Option<&Envelope>,
         until: Option<Instant>,
-        report: &dyn Fn(&Failure),
+        delivery: &Delivery,
     ) -> bool {
-        self.waiters.block(until, || self.pass(log, end, envelope, report) == Pass::Passed)
+        self.waiters.block(until, || self.pass(log, end, envelope, delivery) == Pass::Passed)
     }
 
     /// Waits, without delivering anything, until everything before `end` has been. False when the time is over, or it will
     /// never be.
-    pub(crate) fn wait(&self, end: u64, until: Option<Instant>) -> bool {
-        self.waiters.block(until, || self.has_reached(end) || !self.is_active()) && self.has_reached(end)
+    pub(crate) fn wait(&self, log: &Log, end: u64, until: Option<Instant>) -> bool {
+        let in_vain =
+            || !self.is_active() || self.is_over(end.saturating_sub(1)) || log.end().get() < end && log.is_closed();
+        self.waiters.block(until, || self.has_reached(log, end) || in_vain()) && self.has_reached(log, end)
+    }
+
+    /// Wakes those who wait, to look again.
+    pub(crate) fn wake(&self) {
+        self.waiters.wake_all();
     }
 
     /// Whether the cursor is at `end`; of a stream, or nothing lies between.
-    fn has_reached(&self, end: u64) -> bool {
+    fn has_reached(&self, log: &Log, end: u64) -> bool {
         let next = self.next();
-        next >= end
-            || self.stream.as_ref().is_some_and(|stream| {
-                let count = |end| stream.extent(Position::new(end)).1;
-                stream.log().end().get() >= end && count(next) == count(end)
-            })
+        let nothing_between = |stream: &str| {
+            let view = View::new(log.clone(), Position::new(end));
+            log.end().get() >= end && view.read_stream(stream).after(next).cursor().next().is_none()
+        };
+        next >= end || next != PENDING && self.stream.as_deref().is_some_and(nothing_between)
     }
 
     /// The failure of the envelope at `position`, if it is remembered.
@@ -247,7 +284,7 @@ impl Sequential {
         self.failures.load().get()?.iter().rev().find(|failure| failure.position() == position).cloned()
     }
 
-    fn drain(&self, run: &mut Run, log: &Log, end: u64, envelope: Option<&Envelope>, report: &dyn Fn(&Failure)) {
+    fn drain(&self, run: &mut Run, log: &Log, end: u64, envelope: Option<&Envelope>, delivery: &Delivery) {
         let next = self.next();
         if next >= end {
             return;
@@ -256,27 +293,27 @@ impl Sequential {
         if let Some(envelope) = envelope
             && self.is_next(run, next, envelope)
         {
-            self.deliver(run, envelope, report);
+            self.deliver(run, envelope, delivery);
             return;
         }
         let view = View::new(log.clone(), Position::new(end));
         let mut expected = next;
         let mut cursor = match &self.stream {
             None => view.read().after(next).cursor(),
-            Some(stream) => view.read_stream(stream).after(next).cursor(),
+            Some(stream) => view.read_stream(&**stream).after(next).cursor(),
         };
         while let Some(envelope) = cursor.next() {
             let index = envelope.position().get() - 1;
             if self.stream.is_none() && index > expected {
-                self.report_removed(expected, index - expected, report);
+                self.report_removed(expected, index - expected, delivery);
             }
-            if !self.deliver(run, envelope, report) {
+            if !self.deliver(run, envelope, delivery) {
                 return;
             }
             expected = index + 1;
         }
         if self.stream.is_none() && end > expected {
-            self.report_removed(expected, end - expected, report);
+            self.report_removed(expected, end - expected, delivery);
         }
         // Release: as in `deliver`.
         self.next.store(end, Ordering::Release);
@@ -291,19 +328,22 @@ impl Sequential {
     }
 
     /// Delivers one envelope and moves the cursor past it; false when it stays where it is.
-    fn deliver(&self, run: &mut Run, envelope: &Envelope, report: &dyn Fn(&Failure)) -> bool {
-        if !self.is_active() {
+    fn deliver(&self, run: &mut Run, envelope: &Envelope, delivery: &Delivery) -> bool {
+        let position = envelope.position();
+        if !self.is_active() || self.is_over(position.get() - 1) {
             return false;
         }
-        let position = envelope.position();
         if self.selection.selects(envelope)
             && let Some(handler) = &mut run.handler
         {
             match call(|| handler(envelope)) {
                 // Relaxed: a counter, and the claim makes it one thread's.
-                Ok(()) => drop(self.delivered.fetch_add(1, Ordering::Relaxed)),
+                Ok(()) => {
+                    self.delivered.fetch_add(1, Ordering::Relaxed);
+                    delivery.tally.add(DELIVERED, 1);
+                }
                 Err(error) => {
-                    self.remember(Failure::new(position, self.name(), error), report);
+                    self.remember(Failure::new(position, self.name(), error), delivery);
                     if self.on_failure != OnFailure::Continue {
                         let state = if self.on_failure == OnFailure::Park { PARKED } else { STOPPED };
                         // Release: pairs with the load in `is_active`. Unless it was stopped meanwhile.
@@ -319,12 +359,12 @@ impl Sequential {
         true
     }
 
-    fn report_removed(&self, from: u64, count: u64, report: &dyn Fn(&Failure)) {
+    fn report_removed(&self, from: u64, count: u64, delivery: &Delivery) {
         let error = HandlerError::Removed(count);
-        self.remember(Failure::new(Position::new(from + 1), self.name(), error), report);
+        self.remember(Failure::new(Position::new(from + 1), self.name(), error), delivery);
     }
 
-    fn remember(&self, failure: Failure, report: &dyn Fn(&Failure)) {
+    fn remember(&self, failure: Failure, delivery: &Delivery) {
         self.failures.change(|old| {
             let mut all = old.cloned().unwrap_or_default();
             if all.len() == REMEMBERED {
@@ -335,6 +375,6 @@ impl Sequential {
         });
         // Relaxed: a counter. Who waited for the cursor comes after it.
         self.failed.fetch_add(1, Ordering::Relaxed);
-        report(&failure);
+        delivery.report(&failure);
     }
 }

@@ -45,6 +45,11 @@ impl<M: Member> Set<M> {
         self.0.load()
     }
 
+    /// How many members there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.load().get().map_or(0, |state| state.members.len())
+    }
+
     /// Whether the set is retired.
     #[inline]
     pub(crate) fn is_retired(&self) -> bool {

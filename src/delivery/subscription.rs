@@ -68,7 +68,7 @@ pub enum WaitError {
         /// How far it is.
         at: Position,
     },
-    /// It is parked, stopped or closed, and goes no further.
+    /// It is parked, stopped or closed, or the log is, and it goes no further.
     #[error("the subscription does not go on from position {at}")]
     #[non_exhaustive]
     Ended {
@@ -126,7 +126,7 @@ impl Subscription {
     /// [`WaitError`]. Of an observer: [`WaitError::Ended`], it has no position.
     pub fn wait_for(&self, position: impl Into<Position>, timeout: Duration) -> Result<(), WaitError> {
         match &self.sequential {
-            Some(sequential) => wait_for(sequential, position.into(), timeout),
+            Some(sequential) => wait_for(&self.log, sequential, position.into(), timeout),
             None => Err(WaitError::Ended { at: Position::NONE }),
         }
     }
@@ -178,6 +178,8 @@ impl Subscription {
             }
         }
         if let Some(sequential) = &self.sequential {
+            let core = self.log.core();
+            sequential.end_at(core.settle(&core.pin()).end);
             delivery.forget_name(sequential);
         }
     }
@@ -196,6 +198,7 @@ impl fmt::Debug for Subscription {
 }
 
 pub(crate) fn wait_for(
+    log: &Log,
     sequential: &Arc<Sequential>,
     position: Position,
     timeout: Duration,
@@ -203,10 +206,10 @@ pub(crate) fn wait_for(
     if turn::is_taken() {
         return Err(WaitError::InsideHandler);
     }
-    if sequential.wait(position.get(), Instant::now().checked_add(timeout)) {
+    if sequential.wait(log, position.get(), Instant::now().checked_add(timeout)) {
         return Ok(());
     }
     let at = sequential.position();
-    Err(if sequential.is_active() { WaitError::TimedOut { at } } else { WaitError::Ended { at } })
+    let goes_on = sequential.is_active() && !log.is_closed();
+    Err(if goes_on { WaitError::TimedOut { at } } else { WaitError::Ended { at } })
 }
-

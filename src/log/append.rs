@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use smallvec::SmallVec;
 
-use super::core::{Core, HINT_LAG, Local, Spot};
+use super::core::{Core, HELPED, HINT_LAG, LOST, Local, Spot};
 use super::directory::Entry;
 use super::reclaim::Guard;
 use super::record::{Draft, Header, Record};
@@ -123,6 +123,7 @@ impl Core {
                 self.catch_up(&mut spot, local, guard);
                 if std::mem::take(&mut local.lost_swap) {
                     lost = true;
+                    self.tally.add(LOST, 1);
                     local.backoff.lost();
                 }
             }
@@ -257,7 +258,7 @@ impl Core {
                     if stop::here(stop::SWAPPED) {
                         return Ok(first);
                     }
-                    self.pass(&mut spot, Seen::of(value), guard);
+                    self.finish(&mut spot, Seen::of(value), guard);
                     local.next = spot.index;
                     return Ok(first);
                 }
@@ -265,6 +266,7 @@ impl Core {
                 Err(seen) => {
                     self.pass(&mut spot, Seen::of(seen), guard);
                     self.catch_up(&mut spot, local, guard);
+                    self.tally.add(LOST, 1);
                     local.backoff.lost();
                 }
             }
@@ -386,15 +388,34 @@ impl Core {
         }
     }
 
-    /// Goes past what was seen at the spot, finishing it when it is not finished.
+    /// Goes past what another append left at the spot, finishing it when it is not finished.
     pub(crate) fn pass(&self, spot: &mut Spot<'_>, seen: Seen, guard: &Guard) {
+        if self.finish(spot, seen, guard) {
+            self.tally.add(HELPED, 1);
+        }
+    }
+
+    /// Goes past what was seen at the spot. Whether it had to be finished.
+    fn finish(&self, spot: &mut Spot<'_>, seen: Seen, guard: &Guard) -> bool {
         match seen {
-            Seen::Empty | Seen::Closed => {}
-            Seen::Done(_) => spot.index += 1,
-            Seen::Open(record) => Self::finish_one(spot, record, guard),
+            Seen::Empty | Seen::Closed => false,
+            Seen::Done(_) => {
+                spot.index += 1;
+                false
+            }
+            Seen::Open(record) => {
+                Self::finish_one(spot, record, guard);
+                true
+            }
             Seen::More(record) => match Self::after_batch(*spot) {
-                Some(after) => *spot = after,
-                None => self.finish_batch(spot, record, guard),
+                Some(after) => {
+                    *spot = after;
+                    false
+                }
+                None => {
+                    self.finish_batch(spot, record, guard);
+                    true
+                }
             },
         }
     }

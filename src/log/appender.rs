@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use super::append::{Placed, Refusal, Terms};
 use super::batch::{self, Batch, BatchAppended};
 use super::clock::Time;
-use super::core::{Core, Local};
+use super::core::{Core, Local, REFUSED};
 use super::directory::Entry;
 use super::envelope::Envelope;
 use super::error::{AppendError, ConditionFailed, Conflict, Rejected};
@@ -323,6 +323,9 @@ pub(crate) fn explain(
     condition: Option<&Condition>,
     stream: impl FnOnce(usize) -> (Stream, Expected),
 ) -> AppendError {
+    if matches!(refusal, Refusal::Conflict { .. } | Refusal::Match { .. }) {
+        log.core().tally.add(REFUSED, 1);
+    }
     match refusal {
         Refusal::Full => AppendError::Full,
         Refusal::Closed => AppendError::Closed,

@@ -14,7 +14,9 @@ use super::error::{AppendError, Rejected};
 use super::handle::{Log, Stream};
 use super::record::INLINE_MAX;
 use super::watch;
-use crate::model::{Condition, Expected, Failures, Limit, LimitExceeded, Message, Position, Revision, Timestamp, check_name};
+use crate::model::{
+    Condition, Expected, Failures, Limit, LimitExceeded, Message, Position, Revision, Timestamp, check_name,
+};
 
 /// Messages for one or several streams, with what each stream must be like, to be appended together or not at all.
 ///

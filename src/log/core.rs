@@ -17,7 +17,7 @@ use super::segment::{Seen, Segment};
 use super::spine::{self, Link};
 use super::watch::{Interest, Watcher};
 use crate::model::{Limits, Position, Retention, Timestamp};
-use crate::sync::{Arc, AtomicPtr, AtomicU64, Backoff, Ordering};
+use crate::sync::{Arc, AtomicPtr, AtomicU64, Backoff, Ordering, Tally};
 
 /// How far appends may run ahead of the end hint: what a reader walks at most, one batch apart.
 pub(crate) const HINT_LAG: u64 = 16;
@@ -39,6 +39,8 @@ pub(crate) struct Config {
 /// One log. Indexes are positions less one.
 pub(crate) struct Core {
     pub(crate) config: Config,
+    /// Index of the first slot that the log ever had.
+    pub(crate) start: u64,
     pub(crate) domain: Domain,
     pub(crate) directory: Arc<Directory>,
     pub(crate) garbage: StdArc<Garbage>,
@@ -56,7 +58,16 @@ pub(crate) struct Core {
     /// Who watches.
     pub(crate) interest: Interest,
     pub(crate) watcher: OnceBox<Box<dyn Watcher>>,
+    /// What happened to appends, see below.
+    pub(crate) tally: Tally<3>,
 }
+
+/// Appends refused because of an expectation or a condition.
+pub(crate) const REFUSED: usize = 0;
+/// Appends finished for another thread.
+pub(crate) const HELPED: usize = 1;
+/// Swaps lost to another append.
+pub(crate) const LOST: usize = 2;
 
 // SAFETY: the raw pointers are to segments, shared by the protocol of `log`, and to locals, owned by whoever swaps them
 // out. Records hold `Bytes` and plain data, which are `Send` and `Sync`.
@@ -92,6 +103,7 @@ impl Core {
             garbage: StdArc::new(Garbage::new(directory.clone())),
             directory,
             domain: Domain::new(),
+            start,
             floor: AtomicU64::new(start),
             head: AtomicPtr::new(first),
             tail: CachePadded::new(AtomicPtr::new(first)),
@@ -99,6 +111,7 @@ impl Core {
             pool: Pool::new(),
             interest: Interest::new(),
             watcher: OnceBox::new(),
+            tally: Tally::new(),
             config,
         }
     }

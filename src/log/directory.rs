@@ -58,7 +58,15 @@ impl Entry {
         unsafe {
             let entry = at.cast::<Self>();
             let text = at.byte_add(std::mem::offset_of!(Self, name));
-            entry.write(Self { hash, index: Index::new(), interest: Interest::new(), canary: Canary::new(), text, len, name: [] });
+            entry.write(Self {
+                hash,
+                index: Index::new(),
+                interest: Interest::new(),
+                canary: Canary::new(),
+                text,
+                len,
+                name: [],
+            });
             text.copy_from_nonoverlapping(NonNull::from(name.as_bytes()).cast(), name.len());
             entry
         }

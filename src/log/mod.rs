@@ -86,7 +86,7 @@ pub fn nearly_full_log(left: u64) -> Log {
     Builder::new().segment_slots(2).no_clock().build_at(append::LIMIT - left).unwrap()
 }
 
-pub(crate) use core::Core;
+pub(crate) use core::{Core, HELPED, LOST, REFUSED};
 pub(crate) use pool::Pool;
 pub(crate) use tail::{Step, Tail};
 pub(crate) use watch::{Interest, Watcher};

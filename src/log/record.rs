@@ -531,6 +531,10 @@ impl Recorded for Record<'_> {
     fn has_tag(&self, tag: &str) -> bool {
         self.attributes().tags().has(tag)
     }
+
+    fn correlation_id(&self) -> Option<&str> {
+        self.attributes().id(1)
+    }
 }
 
 impl<'r> Record<'r> {

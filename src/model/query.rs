@@ -7,8 +7,8 @@ use super::name::check;
 /// Which envelopes: those that match at least one of its items. A query without items matches every envelope.
 ///
 /// The shape is that of the Dynamic Consistency Boundary specification (dcb.events): items are OR-ed; in an item the
-/// names are OR-ed, the tags are AND-ed. An item may further ask for streams (OR-ed), categories (OR-ed) and a kind;
-/// all that an item asks for must hold.
+/// names are OR-ed, the tags are AND-ed. An item may further ask for streams (OR-ed), categories (OR-ed), correlation ids
+/// or their prefixes (OR-ed) and a kind; all that an item asks for must hold.
 ///
 /// ```
 /// use annals::{Item, Query};
@@ -31,6 +31,8 @@ pub struct Item {
     categories: Vec<Box<str>>,
     names: Vec<Box<str>>,
     tags: Vec<Box<str>>,
+    correlations: Vec<Box<str>>,
+    correlation_prefixes: Vec<Box<str>>,
 }
 
 impl Query {
@@ -76,6 +78,16 @@ impl Query {
     /// [`InvalidName`] when no stream can be in such a category.
     pub fn category(category: &str) -> Result<Self, InvalidName> {
         Ok(Self::all().or(Item::new().category(category)?))
+    }
+
+    /// Envelopes with this correlation id.
+    pub fn correlation(id: &str) -> Self {
+        Self::all().or(Item::new().correlation(id))
+    }
+
+    /// Envelopes with a correlation id that begins so.
+    pub fn correlation_prefix(prefix: &str) -> Self {
+        Self::all().or(Item::new().correlation_prefix(prefix))
     }
 
     /// Envelopes of this kind.
@@ -140,6 +152,21 @@ impl Item {
         self.with(category, |item| &mut item.categories)
     }
 
+    /// This correlation id, or another one given, or one with a prefix given.
+    #[must_use]
+    pub fn correlation(mut self, id: &str) -> Self {
+        self.correlations.push(id.into());
+        self
+    }
+
+    /// A correlation id that begins so, or one given, or one with another prefix given. Envelopes without a correlation id do
+    /// not match, whatever the prefix.
+    #[must_use]
+    pub fn correlation_prefix(mut self, prefix: &str) -> Self {
+        self.correlation_prefixes.push(prefix.into());
+        self
+    }
+
     fn with(mut self, text: &str, list: fn(&mut Self) -> &mut Vec<Box<str>>) -> Result<Self, InvalidName> {
         check(text)?;
         list(&mut self).push(text.into());
@@ -152,6 +179,17 @@ impl Item {
             && one_of(&self.streams, || recorded.stream())
             && one_of(&self.categories, || category_of(recorded.stream()))
             && self.tags.iter().all(|tag| recorded.has_tag(tag))
+            && self.matches_correlation(recorded)
+    }
+
+    fn matches_correlation(&self, recorded: &impl Recorded) -> bool {
+        if self.correlations.is_empty() && self.correlation_prefixes.is_empty() {
+            return true;
+        }
+        recorded.correlation_id().is_some_and(|id| {
+            self.correlations.iter().any(|wanted| &**wanted == id)
+                || self.correlation_prefixes.iter().any(|prefix| id.starts_with(&**prefix))
+        })
     }
 }
 
@@ -170,6 +208,7 @@ pub(crate) trait Recorded {
     fn stream(&self) -> &str;
     fn name(&self) -> &str;
     fn has_tag(&self, tag: &str) -> bool;
+    fn correlation_id(&self) -> Option<&str>;
 }
 
 /// The part of a stream id before the first `-`; the whole id when there is none.

@@ -63,7 +63,10 @@ mod imp {
 
         /// Whether both are one load of one value.
         pub(crate) fn is(&self, other: &Self) -> bool {
-            std::ptr::eq(self.0.as_ref().map_or(std::ptr::null(), Arc::as_ptr), other.0.as_ref().map_or(std::ptr::null(), Arc::as_ptr))
+            std::ptr::eq(
+                self.0.as_ref().map_or(std::ptr::null(), Arc::as_ptr),
+                other.0.as_ref().map_or(std::ptr::null(), Arc::as_ptr),
+            )
         }
     }
 }

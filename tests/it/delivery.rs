@@ -87,7 +87,9 @@ fn a_handler_that_appends_is_answered_after_the_envelope_at_hand() {
         })
         .unwrap();
     let second = order.clone();
-    let _b = log.subscribe(move |envelope: &Envelope| second.lock().unwrap().push(('b', envelope.position().get()))).unwrap();
+    let _b = log
+        .subscribe(move |envelope: &Envelope| second.lock().unwrap().push(('b', envelope.position().get())))
+        .unwrap();
     log.append("s", event("First")).unwrap();
     assert_eq!(*order.lock().unwrap(), [('a', 1), ('b', 1), ('a', 2), ('b', 2)]);
 }
@@ -180,8 +182,7 @@ fn a_closed_subscription_is_quiet_and_its_handler_gone() {
             let _keep = &inside;
             handler(envelope);
         };
-        let subscription =
-            if sequential { log.subscribe(handler) } else { log.observe(handler) }.unwrap();
+        let subscription = if sequential { log.subscribe(handler) } else { log.observe(handler) }.unwrap();
         log.append("s", event("A")).unwrap();
         subscription.close();
         subscription.close();
@@ -314,4 +315,119 @@ fn a_follower_that_waits_is_woken() {
     std::thread::sleep(Duration::from_millis(20));
     log.close();
     assert_eq!(thread.join().unwrap(), 1, "caught up, then closed");
+}
+
+#[test]
+fn by_correlation_id_or_its_prefix() {
+    let log = Log::new();
+    let (exact, handler) = seen();
+    let _a = log.feed().matching(Query::correlation("order-7")).observe(handler).unwrap();
+    let (prefixed, handler) = seen();
+    let _b = log.feed().matching(Query::correlation_prefix("order-")).subscribe(handler).unwrap();
+    for id in [Some("order-7"), Some("order-77"), Some("other"), None] {
+        let message = Message::builder("E");
+        let message = match id {
+            Some(id) => message.correlation_id(id),
+            None => message,
+        };
+        log.append("s", message.build().unwrap()).unwrap();
+    }
+    assert_eq!(take(&exact), [1]);
+    assert_eq!(take(&prefixed), [1, 2]);
+}
+
+#[test]
+fn metrics_and_counts_tell_what_was_done() {
+    let log = Log::new();
+    assert_eq!((log.metrics().appended, log.subscriber_count()), (0, 0));
+    let stream = log.stream("s").unwrap();
+    let (_, handler) = seen();
+    let subscriptions = [
+        log.observe(handler.clone()).unwrap(),
+        stream.observe(handler.clone()).unwrap(),
+        log.feed().named("billing").subscribe(handler).unwrap(),
+    ];
+    stream.append(event("A")).unwrap();
+    log.append_with("s", event("A"), annals::Expected::NoStream).unwrap_err();
+    let metrics = log.metrics();
+    assert_eq!((metrics.appended, metrics.conflicts, metrics.delivered, metrics.failed), (1, 1, 3, 0));
+    assert_eq!((metrics.subscribers, stream.subscriber_count()), (3, 1));
+    let [billing] = &metrics.subscriptions[..] else { panic!("{metrics:?}") };
+    assert_eq!((&*billing.name, billing.position.get(), billing.lag, billing.delivered), ("billing", 1, 0, 1));
+    drop(subscriptions);
+    assert_eq!((log.subscriber_count(), log.metrics().subscriptions.len()), (0, 0));
+}
+
+#[test]
+fn one_that_is_removed_during_a_delivery_still_gets_it_and_one_that_is_added_does_not() {
+    let log = Log::new();
+    let second: Arc<Mutex<Option<annals::Subscription>>> = Arc::default();
+    let added: Arc<Mutex<Vec<annals::Subscription>>> = Arc::default();
+    let (late, late_handler) = seen();
+    let (inner, remove, keep) = (log.clone(), second.clone(), added.clone());
+    let _first = log
+        .observe(move |envelope: &Envelope| {
+            if envelope.position() == 1 {
+                drop(remove.lock().unwrap().take());
+                keep.lock().unwrap().push(inner.observe(late_handler.clone()).unwrap());
+            }
+        })
+        .unwrap();
+    for sequential in [false, true] {
+        let (got, handler) = seen();
+        let subscription = if sequential { log.subscribe(handler) } else { log.observe(handler) }.unwrap();
+        *second.lock().unwrap() = Some(subscription);
+        if sequential {
+            break;
+        }
+        log.append("s", event("A")).unwrap();
+        log.append("s", event("B")).unwrap();
+        assert_eq!((take(&got), take(&late)), (vec![1], vec![2]));
+    }
+}
+
+#[test]
+fn two_logs_whose_handlers_append_to_each_other() {
+    let (a, b) = (Log::new(), Log::new());
+    let link = |from: &Log, to: &Log| {
+        let to = to.clone();
+        from.subscribe(move |envelope: &Envelope| {
+            if envelope.position().get() < 1000 {
+                to.append("s", event("Answer")).unwrap();
+            }
+        })
+        .unwrap()
+    };
+    let _links = [link(&a, &b), link(&b, &a)];
+    std::thread::scope(|scope| {
+        for log in [&a, &b] {
+            scope.spawn(|| log.append("s", event("First")).unwrap());
+        }
+    });
+    assert!(a.end().get() >= 1000 && b.end().get() >= 1000);
+}
+
+#[test]
+fn a_handler_may_not_wait_for_a_delivery() {
+    let log = Log::new();
+    let inner = log.clone();
+    let _a = log
+        .feed()
+        .named("a")
+        .subscribe(move |_: &Envelope| assert_eq!(inner.wait_for("a", 1, Duration::MAX), Err(WaitError::InsideHandler)))
+        .unwrap();
+    assert!(log.append("s", event("A")).unwrap().failures.is_empty());
+}
+
+#[test]
+fn closing_the_log_ends_every_wait() {
+    let log = Log::new();
+    let _a = log.feed().named("a").subscribe(|_: &Envelope| {}).unwrap();
+    let inner = log.clone();
+    let waits = std::thread::spawn(move || inner.wait_for("a", 1, Duration::MAX));
+    std::thread::sleep(Duration::from_millis(20));
+    log.close();
+    assert!(matches!(waits.join().unwrap(), Err(WaitError::Ended { at, .. }) if at == 0));
+    assert_eq!(log.subscribe(|_: &Envelope| {}).unwrap_err(), SubscribeError::Closed);
+    assert!(log.is_closed());
 }
