@@ -14,7 +14,7 @@ use crate::model::{Failure, Failures, Position};
 use crate::sync::{Arc, AtomicU64, CopyOnWrite, Loaded, Ordering, Tally, turn};
 
 /// A hook of the user's for failures.
-pub(crate) type FailureHook = std::sync::Arc<dyn Fn(&Failure) + Send + Sync>;
+pub(crate) type FailureHook = Arc<Box<dyn Fn(&Failure) + Send + Sync>>;
 
 pub(crate) const DELIVERED: usize = 0;
 pub(crate) const FAILED: usize = 1;

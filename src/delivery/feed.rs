@@ -294,7 +294,7 @@ impl Log {
 
     /// Calls a hook for every failed delivery, whoever delivered, instead of the hook before.
     pub fn on_failure(&self, hook: impl Fn(&Failure) + Send + Sync + 'static) {
-        let hook: FailureHook = Arc::new(hook);
+        let hook: FailureHook = Arc::new(Box::new(hook));
         Delivery::of(self).hook.change(|_| Some(Some(hook.clone())));
     }
 }
