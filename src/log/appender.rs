@@ -76,24 +76,12 @@ impl Appender {
 
     #[inline(never)]
     fn record(&mut self, stream: &Stream, message: &mut Given<'_>) -> AppendResult {
-        self.record_on(stream, message, AppendOptions::new())
+        record(&self.log, &mut self.local, |_| own(&self.log, stream), message, AppendOptions::new())
     }
 
     #[inline(never)]
     fn record_with(&mut self, stream: &Stream, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
-        self.record_on(stream, message, options)
-    }
-
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "into the two above, which are not: see `record`")]
-    fn record_on(&mut self, stream: &Stream, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
-        let mut watched = None;
-        let resolve = |_: &Guard| own(&self.log, stream);
-        let mut result = record(&self.log, &mut self.local, resolve, message, options, &mut watched);
-        if let Some(envelope) = watched {
-            announce(&self.log, &mut result, &envelope, options.stored);
-        }
-        result
+        record(&self.log, &mut self.local, |_| own(&self.log, stream), message, options)
     }
 
     /// Appends a message to a stream of the same log on terms. Lock-free; as [`Log::append_with`].
@@ -209,8 +197,8 @@ impl Consumed<'_, '_> {
 /// Records a message in a stream, whose entry `resolve` finds: last of all that can be refused before. Afterwards the
 /// payload is the record's, or the whole message the refusal's; the rest of it is dropped.
 ///
-/// Everything that can fail or call out is done before the slot is competed for: limits, clock, allocation, copying.
-/// When somebody is to be told of the append, `watched` gets its envelope: the caller tells, after it let go of its state.
+/// Everything that can fail or call out is done before the slot is competed for: limits, clock, allocation, copying. Those
+/// who watch are told after it, when nothing is pinned any more.
 ///
 /// Inlined into functions that are not, each a way to append with the terms that
 /// it never asks for left out: so an append is the same machine code wherever it is called from.
@@ -222,7 +210,6 @@ pub(crate) fn record(
     resolve: impl FnOnce(&Guard) -> Result<NonNull<Entry>, AppendError>,
     message: &mut Given<'_>,
     options: AppendOptions<'_>,
-    watched: &mut Option<Envelope>,
 ) -> AppendResult {
     let mut message = Consumed(message);
     let core = log.core();
@@ -253,7 +240,9 @@ pub(crate) fn record(
         };
         if let Some(placed) = placed {
             if core.is_watched(stream) {
-                *watched = Some(Envelope::of(draft.record()));
+                let envelope = Envelope::of(draft.record());
+                drop(guard);
+                return told(log, message.recorded(core, placed, now), &envelope, options.stored);
             }
             drop(guard);
             return Ok(message.recorded(core, placed, now));
@@ -261,11 +250,12 @@ pub(crate) fn record(
     }
     let terms = Terms { condition: options.condition, checked, now };
     let result = core.compete(local, stream, draft, options.expected, terms, &guard);
-    if result.is_ok() && core.is_watched(stream) {
-        *watched = Some(Envelope::of(draft.record()));
-    }
+    let envelope = (result.is_ok() && core.is_watched(stream)).then(|| Envelope::of(draft.record()));
     drop(guard);
     match result {
+        Ok(placed) if let Some(envelope) = envelope => {
+            told(log, message.recorded(core, placed, now), &envelope, options.stored)
+        }
         Ok(placed) => Ok(message.recorded(core, placed, now)),
         Err(refusal) => {
             local.arena.discard(draft);
@@ -277,10 +267,9 @@ pub(crate) fn record(
 /// Tells those who watch of an append, and the caller of deliveries that failed.
 #[cold]
 #[inline(never)]
-pub(crate) fn announce(log: &Log, result: &mut AppendResult, envelope: &Envelope, stored: bool) {
-    if let Ok(appended) = result {
-        appended.failures = watch::tell(log, std::slice::from_ref(envelope), stored);
-    }
+fn told(log: &Log, appended: Appended, envelope: &Envelope, stored: bool) -> AppendResult {
+    let failures = watch::tell(log, std::slice::from_ref(envelope), stored);
+    Ok(Appended { failures, ..appended })
 }
 
 #[cold]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
-use super::appender::{AppendResult, Appended, Appender, Given, announce, record};
+use super::appender::{AppendResult, Appended, Appender, Given, record};
 use super::batch::{Batch, BatchAppended, Target};
 use super::builder::Builder;
 use super::core::Core;
@@ -115,7 +115,7 @@ impl Log {
     #[inline(never)]
     fn record(&self, stream: &str, message: &mut Given<'_>) -> AppendResult {
         let resolve = |guard: &Guard| self.resolve(stream, guard).map_err(AppendError::from);
-        self.record_on(resolve, message, AppendOptions::new())
+        self.0.with_local(|local| record(self, local, resolve, message, AppendOptions::new()))
     }
 
     /// Appends a message to a stream on terms: an [`Expected`], a `&Condition`, or [`AppendOptions`]. Lock-free; an
@@ -135,23 +135,7 @@ impl Log {
     #[inline(never)]
     fn record_with(&self, stream: &str, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
         let resolve = |guard: &Guard| self.entry_for(stream, options.expected, guard);
-        self.record_on(resolve, message, options)
-    }
-
-    #[inline(always)]
-    #[allow(clippy::inline_always, reason = "into functions that are not: see `record`")]
-    fn record_on(
-        &self,
-        resolve: impl FnOnce(&Guard) -> Result<NonNull<Entry>, AppendError>,
-        message: &mut Given<'_>,
-        options: AppendOptions<'_>,
-    ) -> AppendResult {
-        let mut watched = None;
-        let mut result = self.0.with_local(|local| record(self, local, resolve, message, options, &mut watched));
-        if let Some(envelope) = watched {
-            announce(self, &mut result, &envelope, options.stored);
-        }
-        result
+        self.0.with_local(|local| record(self, local, resolve, message, options))
     }
 
     /// The entry of a stream to append to. A stream that must exist, and does not, is not made known by asking.
@@ -369,7 +353,7 @@ impl Stream {
 
     #[inline(never)]
     fn record(&self, message: &mut Given<'_>) -> AppendResult {
-        self.log.record_on(|_| Ok(self.entry), message, AppendOptions::new())
+        self.log.core().with_local(|local| record(&self.log, local, |_| Ok(self.entry), message, AppendOptions::new()))
     }
 
     /// Appends a message on terms. Lock-free; as [`Log::append_with`] without looking the stream up.
@@ -386,7 +370,7 @@ impl Stream {
 
     #[inline(never)]
     fn record_with(&self, message: &mut Given<'_>, options: AppendOptions<'_>) -> AppendResult {
-        self.log.record_on(|_| Ok(self.entry), message, options)
+        self.log.core().with_local(|local| record(&self.log, local, |_| Ok(self.entry), message, options))
     }
 
     /// Reads the stream, as of now.
