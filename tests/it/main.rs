@@ -4,6 +4,7 @@
 mod bad_input;
 mod corpus;
 mod delivery;
+mod delivery_program;
 mod face;
 mod history;
 mod house;
