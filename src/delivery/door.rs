@@ -7,9 +7,14 @@
 use super::waiting::Waiters;
 use crate::sync::{Arc, AtomicU32, Ordering, turn};
 
+/// Unsubscribed: deliveries that have begun go on, none of the past begins.
+const LEFT: u32 = 1;
+/// Closed: no call of the handler begins.
+const CLOSED: u32 = 2;
+
 /// What a subscription keeps to end it.
 pub(crate) struct Door {
-    closed: AtomicU32,
+    state: AtomicU32,
     gone: AtomicU32,
     waiters: Waiters,
 }
@@ -19,20 +24,31 @@ pub(crate) struct Ticket(Arc<Door>);
 
 impl Door {
     pub(crate) fn new() -> (Arc<Self>, Ticket) {
-        let door = Arc::new(Self { closed: AtomicU32::new(0), gone: AtomicU32::new(0), waiters: Waiters::new() });
+        let door = Arc::new(Self { state: AtomicU32::new(0), gone: AtomicU32::new(0), waiters: Waiters::new() });
         (door.clone(), Ticket(door))
     }
 
     /// From now on no delivery begins to call the handler.
     pub(crate) fn close(&self) {
         // Release: pairs with the load in `is_closed`.
-        self.closed.store(1, Ordering::Release);
+        self.state.fetch_max(CLOSED, Ordering::Release);
+    }
+
+    /// From now on nothing of the past is delivered.
+    pub(crate) fn leave(&self) {
+        // Release: pairs with the load in `is_left`.
+        self.state.fetch_max(LEFT, Ordering::Release);
+    }
+
+    pub(crate) fn is_left(&self) -> bool {
+        // Acquire: pairs with `leave` and `close`.
+        self.state.load(Ordering::Acquire) >= LEFT
     }
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        // Acquire: pairs with the store in `close`.
-        self.closed.load(Ordering::Acquire) != 0
+        // Acquire: pairs with `close`.
+        self.state.load(Ordering::Acquire) == CLOSED
     }
 
     /// Waits until nobody can call the handler any more; not inside a handler, which might be that very one.

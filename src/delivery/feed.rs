@@ -218,7 +218,7 @@ fn deliver_past(log: &Log, stream: Option<&Stream>, member: &Arc<Member>, past: 
                 delivery.report(&Failure::new(Position::new(expected + 1), observer.name.as_deref(), removed));
             }
             expected = index + 1;
-            if member.is_closed() {
+            if member.is_left() {
                 return;
             }
             delivery.deliver_to(observer, envelope);

@@ -69,6 +69,10 @@ impl Member {
         self.door.is_closed()
     }
 
+    pub(crate) fn is_left(&self) -> bool {
+        self.door.is_left()
+    }
+
     /// Index of the first envelope that is for it, when it was subscribed for what comes.
     ///
     /// Whoever looks finds it out when it is not known yet: any place where the log ended after the member entered its set

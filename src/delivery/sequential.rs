@@ -207,6 +207,12 @@ impl Sequential {
         self.waiters.wake_all();
     }
 
+    /// Whether it was unsubscribed: nothing of the past is delivered any more.
+    fn is_left(&self) -> bool {
+        // Acquire: as in `is_over`.
+        self.until.load(Ordering::Acquire) != u64::MAX
+    }
+
     fn is_over(&self, index: u64) -> bool {
         // Acquire: pairs with the Release in `end_at`.
         index >= self.until.load(Ordering::Acquire)
@@ -284,13 +290,13 @@ impl Sequential {
         self.failures.load().get()?.iter().rev().find(|failure| failure.position() == position).cloned()
     }
 
-    fn drain(&self, run: &mut Run, log: &Log, end: u64, envelope: Option<&Envelope>, delivery: &Delivery) {
+    fn drain(&self, run: &mut Run, log: &Log, end: u64, at_hand: Option<&Envelope>, delivery: &Delivery) {
         let next = self.next();
         if next >= end {
             return;
         }
         // Mostly the appender's own envelope is the only one there is to deliver.
-        if let Some(envelope) = envelope
+        if let Some(envelope) = at_hand
             && self.is_next(run, next, envelope)
         {
             self.deliver(run, envelope, delivery);
@@ -307,7 +313,8 @@ impl Sequential {
             if self.stream.is_none() && index > expected {
                 self.report_removed(expected, index - expected, delivery);
             }
-            if !self.deliver(run, envelope, delivery) {
+            // Without an envelope at hand this is the past, which ends when the subscription does.
+            if at_hand.is_none() && self.is_left() || !self.deliver(run, envelope, delivery) {
                 return;
             }
             expected = index + 1;

@@ -158,6 +158,7 @@ impl Subscription {
         if self.left.swap(1, Ordering::Relaxed) != 0 {
             return;
         }
+        self.door.leave();
         let delivery = Delivery::of(&self.log);
         let interest = &self.log.core().interest;
         match &self.place {

@@ -178,10 +178,18 @@ impl Model {
         while let Some(task) = self.later.pop_front() {
             match task {
                 Task::Deliver(index) => self.deliver(index),
-                Task::CatchUp(who, end) => self.drain(who, end),
+                Task::CatchUp(who, end) => {
+                    // One envelope after the other, as long as it is subscribed.
+                    while self.subscribers[who].next < end && self.subscribers[who].until == usize::MAX {
+                        self.drain(who, self.subscribers[who].next + 1);
+                        if self.subscribers[who].closed {
+                            break;
+                        }
+                    }
+                }
                 Task::Past(who, from, to) => {
                     for index in from..to {
-                        if self.subscribers[who].closed {
+                        if !self.subscribers[who].there {
                             break;
                         }
                         if self.wants(who, index) {
