@@ -5,6 +5,7 @@ mod bad_input;
 mod corpus;
 mod delivery;
 mod delivery_program;
+mod delivery_stress;
 mod face;
 mod history;
 mod house;

@@ -14,7 +14,7 @@ const STREAMS: [&str; 4] = ["s-0", "s-1", "s-2", "s-3"];
 const BATCH: u64 = STREAMS.len() as u64;
 
 /// How long a test goes on.
-fn until() -> Instant {
+pub fn until() -> Instant {
     let seconds = std::env::var("ANNALS_STRESS_SECONDS").map_or(0.6, |text| text.parse().expect("a number of seconds"));
     Instant::now() + Duration::from_secs_f64(seconds)
 }

@@ -1,0 +1,167 @@
+//! Many threads append while subscriptions come and go: nothing is lost, nothing comes twice, nothing out of order
+//! (L9 to L11, L13 to L15). Runs for about a second; `ANNALS_STRESS_SECONDS` makes it longer.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use annals::{AppendOptions, Envelope, Followed, Log, Message};
+
+use super::stress::until;
+
+const STREAMS: [&str; 3] = ["a", "b", "c"];
+
+/// For each index, whether an append that waits for its delivery has returned.
+struct Returned(Vec<AtomicBool>);
+
+impl Returned {
+    fn new() -> Self {
+        Self((0..1 << 22).map(|_| AtomicBool::new(false)).collect())
+    }
+
+    fn set(&self, position: u64) {
+        if let Some(place) = self.0.get(usize::try_from(position).unwrap()) {
+            place.store(true, Ordering::Release);
+        }
+    }
+
+    /// All positions of a range whose appends have returned by now.
+    fn of(&self, range: std::ops::Range<u64>) -> Vec<u64> {
+        range.filter(|p| self.0.get(usize::try_from(*p).unwrap()).is_some_and(|it| it.load(Ordering::Acquire))).collect()
+    }
+}
+
+/// A random number below `below`, from a generator that is good enough to mix things up.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % below
+    }
+}
+
+fn append_for_a_while(log: &Log, returned: &Returned, seed: u64, until: Instant) {
+    let mut dice = Dice(seed);
+    while Instant::now() < until && log.end().get() < 1 << 22 {
+        let stream = STREAMS[usize::try_from(dice.below(3)).unwrap()];
+        let message = Message::event("E", "").unwrap();
+        if dice.below(16) == 0 {
+            log.append_with(stream, message, AppendOptions::new().stored()).unwrap();
+        } else {
+            returned.set(log.append(stream, message).unwrap().position.get());
+        }
+    }
+}
+
+/// One subscription's life. Panics, and so fails the test, when it got anything wrong.
+fn subscribe_for_a_while(log: &Log, returned: &Returned, dice: &mut Dice) -> Arc<AtomicBool> {
+    let got: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let closed = Arc::new(AtomicBool::new(false));
+    let running = Arc::new(AtomicU64::new(0));
+    let (sequential, panics) = (dice.below(2) == 0, dice.below(8) == 0);
+    let stream = STREAMS.get(usize::try_from(dice.below(6)).unwrap()).map(|id| log.stream(id).unwrap());
+    let bad = Arc::new(AtomicBool::new(false));
+    let (inside, over, at_once, wrong) = (got.clone(), closed.clone(), running.clone(), bad.clone());
+    let handler = move |envelope: &Envelope| {
+        // A panic in here would stay here: what is wrong is told to the test.
+        let alone = at_once.fetch_add(1, Ordering::AcqRel) == 0 || !sequential;
+        if !alone || over.load(Ordering::Acquire) {
+            wrong.store(true, Ordering::Release);
+        }
+        inside.lock().unwrap().push(envelope.position().get());
+        at_once.fetch_sub(1, Ordering::AcqRel);
+        if panics && envelope.position().get() % 100 == 0 {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    };
+    let feed = stream.as_ref().map_or_else(|| log.feed(), |stream| stream.feed());
+    let before = log.end().get();
+    let past = dice.below(4) == 0;
+    let feed = if past { feed.after(before.saturating_sub(50)) } else { feed };
+    let subscription = if sequential { feed.subscribe(handler) } else { feed.observe(handler) }.unwrap();
+    let after = log.end().get();
+    std::thread::sleep(Duration::from_micros(dice.below(5000)));
+    let must = returned.of(after + 1..log.end().get() + 1);
+    subscription.close();
+    closed.store(true, Ordering::Release);
+
+    assert!(!bad.load(Ordering::Acquire), "two at a time");
+    let mut got = std::mem::take(&mut *got.lock().unwrap());
+    assert!(!sequential || got.is_sorted_by(|a, b| a < b), "in order, each once");
+    got.sort_unstable();
+    assert!(got.is_sorted_by(|a, b| a < b), "each once");
+    let first = got.first().copied().unwrap_or(u64::MAX);
+    assert!(first > if past { before.saturating_sub(50) } else { before }, "nothing from before");
+    let is_its = |position: u64| {
+        stream.as_ref().is_none_or(|stream| log.get(position).unwrap().stream() == stream.id())
+    };
+    for position in must.into_iter().filter(|position| is_its(*position)) {
+        assert!(got.binary_search(&position).is_ok(), "{position} was appended and is missing");
+    }
+    if (sequential || past) && !got.is_empty() {
+        // No hole: for a sequential one anywhere, for an observer in the past.
+        let until = if sequential { got[got.len() - 1] } else { before };
+        let from = if past { before.saturating_sub(50) + 1 } else { first };
+        for position in (from..=until).filter(|position| is_its(*position)) {
+            assert!(got.binary_search(&position).is_ok(), "{position} is missing between {from} and {until}");
+        }
+    }
+    // Set later on, if the handler is called after the close.
+    bad
+}
+
+#[test]
+fn subscriptions_come_and_go_while_eight_threads_append() {
+    let log = Log::builder().no_clock().segment_slots(64).build().unwrap();
+    let returned = Returned::new();
+    let all: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let inside = all.clone();
+    let faithful = log
+        .feed()
+        .named("faithful")
+        .subscribe(move |envelope: &Envelope| inside.lock().unwrap().push(envelope.position().get()))
+        .unwrap();
+    let mut follower = log.feed().from_beginning().follow();
+    let until = until();
+    let late = std::thread::scope(|scope| {
+        let (log, returned) = (&log, &returned);
+        let appenders: Vec<_> =
+            (0..8).map(|seed| scope.spawn(move || append_for_a_while(log, returned, seed, until))).collect();
+        let subscribers: Vec<_> = (100..104)
+            .map(|seed| {
+                scope.spawn(move || {
+                    let mut dice = Dice(seed);
+                    let mut late = Vec::new();
+                    while Instant::now() < until {
+                        late.push(subscribe_for_a_while(log, returned, &mut dice));
+                    }
+                    late
+                })
+            })
+            .collect();
+        let follows = scope.spawn(|| {
+            let mut next = 1;
+            for item in &mut follower {
+                if let Followed::Envelope(envelope) = item {
+                    assert_eq!(envelope.position(), next, "a follower meets everything in order");
+                    next += 1;
+                }
+            }
+        });
+        appenders.into_iter().for_each(|thread| thread.join().unwrap());
+        let late: Vec<_> = subscribers.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        log.wait_for("faithful", log.end(), Duration::from_secs(60)).unwrap();
+        // Ends the follower.
+        log.close();
+        follows.join().unwrap();
+        late
+    });
+    assert!(!late.iter().any(|called| called.load(Ordering::Acquire)), "called after it was closed");
+    let end = log.end().get();
+    assert_eq!(*all.lock().unwrap(), (1..=end).collect::<Vec<_>>());
+    assert_eq!(faithful.position().unwrap().get(), end);
+    drop(faithful);
+    assert_eq!(log.subscriber_count(), 0);
+    println!("{end} envelopes, {} subscriptions", late.len());
+}
