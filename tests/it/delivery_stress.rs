@@ -27,7 +27,9 @@ impl Returned {
 
     /// All positions of a range whose appends have returned by now.
     fn of(&self, range: std::ops::Range<u64>) -> Vec<u64> {
-        range.filter(|p| self.0.get(usize::try_from(*p).unwrap()).is_some_and(|it| it.load(Ordering::Acquire))).collect()
+        range
+            .filter(|p| self.0.get(usize::try_from(*p).unwrap()).is_some_and(|it| it.load(Ordering::Acquire)))
+            .collect()
     }
 }
 
@@ -93,9 +95,8 @@ fn subscribe_for_a_while(log: &Log, returned: &Returned, dice: &mut Dice) -> Arc
     assert!(got.is_sorted_by(|a, b| a < b), "each once");
     let first = got.first().copied().unwrap_or(u64::MAX);
     assert!(first > if past { before.saturating_sub(50) } else { before }, "nothing from before");
-    let is_its = |position: u64| {
-        stream.as_ref().is_none_or(|stream| log.get(position).unwrap().stream() == stream.id())
-    };
+    let is_its =
+        |position: u64| stream.as_ref().is_none_or(|stream| log.get(position).unwrap().stream() == stream.id());
     for position in must.into_iter().filter(|position| is_its(*position)) {
         assert!(got.binary_search(&position).is_ok(), "{position} was appended and is missing");
     }

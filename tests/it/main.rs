@@ -4,6 +4,7 @@
 mod bad_input;
 mod corpus;
 mod delivery;
+mod delivery_model;
 mod delivery_program;
 mod delivery_stress;
 mod face;
