@@ -13,6 +13,7 @@ mod selection;
 mod sequential;
 mod set;
 mod subscription;
+mod telemetry;
 mod waiting;
 
 pub use feed::Feed;

@@ -18,6 +18,7 @@ use super::deliver::{DELIVERED, Delivery};
 use super::metrics::SubscriptionMetrics;
 use super::outcome::call;
 use super::selection::Selection;
+use super::telemetry;
 use super::waiting::Waiters;
 use crate::log::{Envelope, Log, Pool, View};
 use crate::model::{Failure, HandlerError, Position};
@@ -355,6 +356,7 @@ impl Sequential {
                         let state = if self.on_failure == OnFailure::Park { PARKED } else { STOPPED };
                         // Release: pairs with the load in `is_active`. Unless it was stopped meanwhile.
                         let _ = self.state.compare_exchange(ACTIVE, state, Ordering::Release, Ordering::Relaxed);
+                        telemetry::halted(self.name(), position.get(), state == PARKED);
                         return false;
                     }
                 }
