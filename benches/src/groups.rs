@@ -2,6 +2,7 @@
 
 pub mod append;
 pub mod contention;
+pub mod following;
 #[cfg(feature = "published")]
 pub mod published;
 pub mod read;
