@@ -184,7 +184,7 @@ impl Held {
         }
         let segment = self.segment?;
         // SAFETY: held until the cursor moves on; finished, because it lies in the view.
-        Some(unsafe { segment.as_ref() }.record(index))
+        Some(unsafe { Segment::at(segment.as_ptr()) }.record(index))
     }
 
     #[inline]

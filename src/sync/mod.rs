@@ -47,6 +47,18 @@ pub(crate) fn probe<T>(cell: &AtomicPtr<T>) -> *mut T {
     }
 }
 
+/// As [`probe`], with Relaxed: for what is only compared, not followed.
+#[inline]
+pub(crate) fn probe_relaxed<T>(cell: &AtomicPtr<T>) -> *mut T {
+    #[cfg(not(annals_rmw_loads))]
+    // Relaxed: each caller says why.
+    return cell.load(Ordering::Relaxed);
+    #[cfg(annals_rmw_loads)]
+    match cell.compare_exchange(std::ptr::null_mut(), std::ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(seen) | Err(seen) => seen,
+    }
+}
+
 /// After `count` was taken down with Release, and nothing is left: all that was done before by whoever took it down comes
 /// before what follows.
 ///
