@@ -252,6 +252,12 @@ impl Chunk<'_> {
         self.byte().cast_signed()
     }
 
+    /// A number that is mostly smaller than a log is long, so that a bound is one.
+    fn few(&mut self) -> u8 {
+        let byte = self.byte();
+        if byte < 224 { byte % 8 } else { byte }
+    }
+
     fn operation(&mut self) -> Operation {
         match self.byte() % 16 {
             0..=3 => Operation::Append {
@@ -315,8 +321,8 @@ impl Chunk<'_> {
             to_revision: Some(self.byte()).filter(|_| has(5)),
             since: Some(self.signed()).filter(|_| has(6)),
             until: Some(self.signed()).filter(|_| has(7)),
-            first: Some(self.byte()).filter(|_| has(8)),
-            last: Some(self.byte()).filter(|_| has(9)),
+            first: Some(self.few()).filter(|_| has(8)),
+            last: Some(self.few()).filter(|_| has(9)),
             backwards: has(10),
             criteria: Some(self.criteria()).filter(|_| has(11)),
             view: Some(self.byte()).filter(|_| has(12)),
