@@ -226,7 +226,7 @@ impl Held {
         let Some(segment) = self.segment.take() else { return };
         // SAFETY: held until here. The last holder hands it to the garbage.
         unsafe {
-            if segment.as_ref().release() {
+            if Segment::at(segment.as_ptr()).release() {
                 self.log.core().garbage.push(segment.as_ptr());
             }
         }
