@@ -12,7 +12,7 @@ use super::record::{Draft, Header, Record};
 use super::segment::{Seen, Segment, done, more};
 use super::spine::Link;
 use crate::model::{Condition, Expected, Revision, Timestamp};
-use crate::sync::{DECIDE, Ordering, probe, stop};
+use crate::sync::{Ordering, decide, probe, stop};
 
 /// No slot at or after this index is ever taken: sums of indexes and lengths cannot wrap.
 pub(crate) const LIMIT: u64 = 1 << 63;
@@ -184,10 +184,10 @@ impl Core {
         let position = NonZeroU64::MIN.saturating_add(spot.index);
         draft.place(position.get(), revision);
         self.stamp(draft, spot, now);
-        // Release, of DECIDE: publishes the record; pairs with the Acquire of every load of the slot. (Who wins has read the
-        // null that the slot was made with: there is nothing to acquire.) What more DECIDE is: see there.
+        // Release, of `decide`: publishes the record; pairs with the Acquire of every load of the slot. (Who wins has read the
+        // null that the slot was made with: there is nothing to acquire.) What more that is: see there.
         // Acquire: the winner's record is read to finish it.
-        match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), DECIDE, Ordering::Acquire) {
+        match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), decide(), Ordering::Acquire) {
             Ok(_) => {
                 if stop::here(stop::SWAPPED) {
                     return Try::Won(Placed { position, revision });
@@ -251,8 +251,8 @@ impl Core {
             self.place_all(plan, spot, terms.now, guard);
             let last = plan.drafts.len() == 1;
             let value = if last { head.as_ptr() } else { more(head.as_ptr()) };
-            // DECIDE and Acquire: as in `try_one`.
-            match slot.compare_exchange(std::ptr::null_mut(), value, DECIDE, Ordering::Acquire) {
+            // `decide` and Acquire: as in `try_one`.
+            match slot.compare_exchange(std::ptr::null_mut(), value, decide(), Ordering::Acquire) {
                 Ok(_) => {
                     let first = spot.index;
                     if stop::here(stop::SWAPPED) {

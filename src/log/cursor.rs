@@ -200,7 +200,7 @@ impl Held {
         }
         let segment = self.segment?;
         // SAFETY: held until the cursor moves on; finished, because it lies in the view.
-        Some(unsafe { segment.as_ref() }.record(index))
+        Some(unsafe { Segment::at(segment.as_ptr()) }.record(index))
     }
 
     #[inline]
@@ -242,7 +242,7 @@ impl Held {
         let Some(segment) = self.segment.take() else { return };
         // SAFETY: held until here. The last holder hands it to the garbage.
         unsafe {
-            if segment.as_ref().release() {
+            if Segment::at(segment.as_ptr()).release() {
                 self.log.core().garbage.push(segment.as_ptr());
             }
         }

@@ -245,10 +245,11 @@ impl Directory {
             match here.walk(hash, |entry| entry.name() == name) {
                 Found::Entry(entry) => return Some(entry),
                 Found::Empty(_) => return None,
-                // Acquire: pairs with the Release in `grow`. A cell is sealed only after the next table was hung on.
+                // Acquire: pairs with the Release in `grow`.
                 Found::Moved => table = here.next.load(Ordering::Acquire),
             }
-            // Full to the last cell, and not left: the name was not in it when nothing came after it.
+            // Full to the last cell, and not left; or sealed, and the next table not seen yet (see `empty`): either way the
+            // name was not there when nothing came after this table.
             if table.is_null() {
                 return None;
             }
@@ -348,9 +349,10 @@ impl Directory {
         for at in start..from.cells.len() as u64 {
             let index = usize::try_from(at).expect("an index of a slice fits");
             let cell = &from.cells[index];
-            // Release: a sealed cell tells that the next table is there; pairs with the Acquire in `walk`.
+            // Relaxed: a seal publishes nothing. Who meets it and does not see the next table yet has not seen any of the
+            // names added there either: to a look-up they are unknown, and an insert makes a table, loses, and finds it.
             // Acquire: a lost seal finds an entry; pairs with the Release in `put`.
-            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::Release, Ordering::Acquire)
+            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::Relaxed, Ordering::Acquire)
                 && entry != moved()
             {
                 Self::copy(entry, to);

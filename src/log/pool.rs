@@ -9,7 +9,7 @@ use std::ptr::{self, NonNull};
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicPtr, Ordering, probe, thread_number};
+use crate::sync::{AtomicPtr, Ordering, probe_relaxed, thread_number};
 
 pub(crate) struct Pool<T, const PLACES: usize>([CachePadded<AtomicPtr<T>>; PLACES]);
 
@@ -44,7 +44,8 @@ impl<T, const PLACES: usize> Pool<T, PLACES> {
     pub(crate) fn lend(&self, make: impl FnOnce() -> T) -> Option<Lent<'_, T>> {
         let start = thread_number();
         for place in (start..start + TRIES.min(PLACES)).map(|n| &*self.0[n % PLACES]) {
-            let there = probe(place);
+            // Relaxed: compared here; the value is used only after the swap below, which acquires it.
+            let there = probe_relaxed(place);
             if there == in_use() {
                 continue;
             }
