@@ -51,6 +51,7 @@ pub mod model_checking {
     pub use crate::sync::stop::{ENTERED, FILLED, HELPING, MADE, MOVED, PUT, SWAPPED, at as stop_at};
 }
 
+pub use delivery::{Bus, BusSubscription, Key, Outcome, Published};
 pub use log::{
     AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
     Conflict, Cursor, Envelope, Envelopes, Log, NotThereYet, OneStream, Read, Rejected, Stream, StreamError, Target,

@@ -113,6 +113,12 @@ impl<M: Member> Set<M> {
     }
 }
 
+impl<M> State<M> {
+    pub(crate) fn has_members(&self) -> bool {
+        !self.members.is_empty()
+    }
+}
+
 impl<M: Member> State<M> {
     fn copy(&self) -> Self {
         let mut members = SmallVec::with_capacity(self.members.len() + 1);

@@ -43,13 +43,19 @@ pub(crate) fn is_taken() -> bool {
 /// Delivers, or has it delivered after the delivery at hand. What `now` returns; nothing when it is for later.
 #[inline]
 pub(crate) fn take<R>(now: impl FnOnce() -> R, later: impl FnOnce() -> Task) -> Option<R> {
+    take_with((), |&()| now(), |()| later())
+}
+
+/// The same with a value that is delivered now, or kept for later.
+#[inline]
+pub(crate) fn take_with<T, R>(value: T, now: impl FnOnce(&T) -> R, later: impl FnOnce(T) -> Task) -> Option<R> {
     if is_taken() {
-        defer(later());
+        defer(later(value));
         return None;
     }
     DELIVERING.with(|delivering| delivering.set(true));
     let over = Over;
-    let result = now();
+    let result = now(&value);
     drop(over);
     Some(result)
 }
