@@ -6,12 +6,10 @@
 //! A key that nobody needs any more is *retired* before it is removed: its set takes no members from then on. Who comes to
 //! a retired set removes it and begins anew, so that one who joins and one who removes the key cannot miss each other.
 
-use std::hash::BuildHasher;
-
 use ahash::RandomState;
 
-use super::set::{Member, Set};
-use crate::sync::{Arc, CopyOnWrite};
+use super::set::{Member, Set, State};
+use crate::sync::{Arc, CopyOnWrite, Loaded};
 
 /// With ten thousand keys a bucket has ten.
 const BUCKETS: usize = if cfg!(any(loom, annals_shuttle)) { 1 } else { 1024 };
@@ -61,6 +59,17 @@ impl<M: Member> Keyed<M> {
         let (hash, bucket) = self.bucket(key);
         let loaded = bucket.load();
         loaded.get()?.find(hash, key).map(use_it)
+    }
+
+    /// The subscribers of a key. Wait-free. In two words, which are returned in registers: an `Option` of them costs 10 ns.
+    #[inline]
+    pub(crate) fn members(&self, key: &str) -> Loaded<State<M>> {
+        let (hash, bucket) = self.bucket(key);
+        let loaded = bucket.load();
+        match loaded.get().and_then(|bucket| bucket.find(hash, key)) {
+            Some(topic) => topic.set.load(),
+            None => Loaded::none(),
+        }
     }
 
     /// The topic of a key, after `join` took part in its set: adding a member, or holding on. `join` is asked again, about

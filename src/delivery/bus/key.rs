@@ -28,8 +28,8 @@ impl<V: 'static> Key<V> {
     /// The same as [`Bus::publish`](super::Bus::publish). Wait-free but for the handlers.
     #[inline]
     pub fn publish(&self, value: V) -> Published {
-        let now = |value: &V| self.core.deliver(|| Some(self.topic.set.load()), value);
-        turn::take_with(value, now, |value| self.later(value)).unwrap_or(Published::DEFERRED)
+        let now = |value: &V| self.core.deliver(|| self.topic.set.load(), value);
+        turn::take_with(value, now, |value| self.later(value), Published::DEFERRED)
     }
 
     /// By name: until then this handle may be gone, and with it the topic.
