@@ -144,7 +144,7 @@ impl<V: 'static> Bus<V> {
 
 impl<V: 'static> Core<V> {
     /// Delivers a value to the set that `load` finds.
-    #[inline]
+    #[inline(always)]
     fn deliver(&self, load: impl FnOnce() -> Loaded<State<Member<V>>>, value: &V) -> Published {
         // Acquire, and before the set is loaded: pairs with the count in `closed`. Who is counted has left the set that is
         // loaded.
@@ -154,7 +154,7 @@ impl<V: 'static> Core<V> {
         Delivery { core: self, members: &state.members, closings, value }.run()
     }
 
-    #[inline]
+    #[inline(always)]
     fn deliver_to(&self, key: &str, value: &V) -> Published {
         self.deliver(|| self.keyed.members(key), value)
     }

@@ -54,7 +54,7 @@ pub(crate) fn take<R>(now: impl FnOnce() -> R, later: impl FnOnce() -> Task) -> 
 }
 
 /// The same with a value that is delivered now, or kept for later; then it returns `deferred`.
-#[inline]
+#[inline(always)]
 pub(crate) fn take_with<T, R>(value: T, now: impl FnOnce(&T) -> R, later: impl FnOnce(T) -> Task, deferred: R) -> R {
     if is_taken() {
         defer(later(value));
