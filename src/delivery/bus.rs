@@ -91,8 +91,13 @@ impl<V: 'static> Bus<V> {
     /// Wait-free but for the handlers. A handler's panic or error reaches the result, and nobody else. To publish to one key
     /// often, take its [`Key`].
     pub fn publish(&self, key: &str, value: V) -> Published {
-        let now = |value: &V| self.0.deliver_to(key, value);
-        turn::take_with(value, now, |value| self.0.clone().later(key.into(), value), Published::DEFERRED)
+        let Some(turn) = turn::begin() else {
+            self.0.defer(key, value);
+            return Published::DEFERRED;
+        };
+        let published = self.0.deliver_to(key, &value);
+        drop(turn);
+        published
     }
 
     /// Calls `handler` with every value that is published to the key from now on, until the subscription ends: by
@@ -143,35 +148,40 @@ impl<V: 'static> Bus<V> {
 }
 
 impl<V: 'static> Core<V> {
-    /// Delivers a value to the set that `load` finds.
+    /// To be called before the set is loaded.
+    #[inline]
+    fn closings(&self) -> u64 {
+        // Acquire: pairs with the count in `closed`. Who is counted has left the set that is loaded next.
+        self.closings.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn deliver_to(&self, key: &str, value: &V) -> Published {
+        let closings = self.closings();
+        self.deliver(&self.keyed.members(key), closings, value)
+    }
+
+    /// Delivers a value to a set.
     #[inline(always)]
-    fn deliver(&self, load: impl FnOnce() -> Loaded<State<Member<V>>>, value: &V) -> Published {
-        // Acquire, and before the set is loaded: pairs with the count in `closed`. Who is counted has left the set that is
-        // loaded.
-        let closings = self.closings.load(Ordering::Acquire);
-        let loaded = load();
+    fn deliver(&self, loaded: &Loaded<State<Member<V>>>, closings: u64, value: &V) -> Published {
         let Some(state) = loaded.get() else { return Published::NONE };
         Delivery { core: self, members: &state.members, closings, value }.run()
     }
 
-    #[inline(always)]
-    fn deliver_to(&self, key: &str, value: &V) -> Published {
-        self.deliver(|| self.keyed.members(key), value)
-    }
-
-    /// A delivery for later. What fails in it is counted, and told to nobody; neither does a value that panics when it is
-    /// dropped stop those that wait behind.
+    /// Delivers later. What fails then is counted, and told to nobody; neither does a value that panics when it is dropped
+    /// stop those that wait behind. By name: until then a handle to the key may be gone, and with it the topic.
     #[cold]
-    fn later(self: Arc<Self>, key: Box<str>, value: V) -> turn::Task {
-        Box::new(move || {
+    fn defer(self: &Arc<Self>, key: &str, value: V) {
+        let (core, key) = (self.clone(), Box::<str>::from(key));
+        turn::defer(Box::new(move || {
             let deliver = AssertUnwindSafe(move || {
-                let published = self.deliver_to(&key, &value);
+                let published = core.deliver_to(&key, &value);
                 drop((published, value));
             });
             if let Err(payload) = catch_unwind(deliver) {
                 drop(message_of(payload));
             }
-        })
+        }));
     }
 
     /// A subscriber has left its set for good and is not to be called, not even by those who loaded the set before.

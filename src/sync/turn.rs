@@ -50,36 +50,38 @@ pub(crate) fn is_taken() -> bool {
 /// Delivers, or has it delivered after the delivery at hand. What `now` returns; nothing when it is for later.
 #[inline]
 pub(crate) fn take<R>(now: impl FnOnce() -> R, later: impl FnOnce() -> Task) -> Option<R> {
-    take_with((), |&()| Some(now()), |()| later(), None)
+    let Some(turn) = begin() else {
+        defer(later());
+        return None;
+    };
+    let result = now();
+    drop(turn);
+    Some(result)
 }
 
-/// The same with a value that is delivered now, or kept for later; then it returns `deferred`.
-#[inline(always)]
-pub(crate) fn take_with<T, R>(value: T, now: impl FnOnce(&T) -> R, later: impl FnOnce(T) -> Task, deferred: R) -> R {
+/// The thread's turn, unless it is taken: then the delivery is to be [deferred](defer).
+#[inline]
+pub(crate) fn begin() -> Option<Turn> {
     if is_taken() {
-        defer(later(value));
-        return deferred;
+        return None;
     }
     TURN.with(|turn| turn.set(TAKEN));
-    let over = Over;
-    let result = now(&value);
-    drop(over);
-    result
+    Some(Turn(()))
 }
 
 /// Adds a delivery to those that wait.
 #[cold]
-fn defer(task: Task) {
+pub(crate) fn defer(task: Task) {
     let mut queue = LATER.with(Cell::take).unwrap_or_default();
     queue.push_back(task);
     LATER.with(|later| later.set(Some(queue)));
     TURN.with(|turn| turn.set(QUEUED));
 }
 
-/// Ends a turn: delivers what waits. On a panic, too, which no handler's is.
-struct Over;
+/// A turn. Dropped, it delivers what waits, and is over. On a panic, too, which no handler's is.
+pub(crate) struct Turn(());
 
-impl Drop for Over {
+impl Drop for Turn {
     #[inline]
     fn drop(&mut self) {
         if TURN.with(Cell::get) == QUEUED {

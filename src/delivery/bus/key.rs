@@ -28,14 +28,14 @@ impl<V: 'static> Key<V> {
     /// The same as [`Bus::publish`](super::Bus::publish). Wait-free but for the handlers.
     #[inline]
     pub fn publish(&self, value: V) -> Published {
-        let now = |value: &V| self.core.deliver(|| self.topic.set.load(), value);
-        turn::take_with(value, now, |value| self.later(value), Published::DEFERRED)
-    }
-
-    /// By name: until then this handle may be gone, and with it the topic.
-    #[cold]
-    fn later(&self, value: V) -> turn::Task {
-        self.core.clone().later(self.topic.key().into(), value)
+        let Some(turn) = turn::begin() else {
+            self.core.defer(self.topic.key(), value);
+            return Published::DEFERRED;
+        };
+        let closings = self.core.closings();
+        let published = self.core.deliver(&self.topic.set.load(), closings, &value);
+        drop(turn);
+        published
     }
 
     /// How many subscribers the key has. Wait-free.
