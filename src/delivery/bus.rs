@@ -92,7 +92,7 @@ impl<V: 'static> Bus<V> {
     /// often, take its [`Key`].
     pub fn publish(&self, key: &str, value: V) -> Published {
         let Some(turn) = turn::begin() else {
-            self.0.defer(key, value);
+            Core::defer(&self.0, key, value);
             return Published::DEFERRED;
         };
         let published = self.0.deliver_to(key, &value);
@@ -171,8 +171,8 @@ impl<V: 'static> Core<V> {
     /// Delivers later. What fails then is counted, and told to nobody; neither does a value that panics when it is dropped
     /// stop those that wait behind. By name: until then a handle to the key may be gone, and with it the topic.
     #[cold]
-    fn defer(self: &Arc<Self>, key: &str, value: V) {
-        let (core, key) = (self.clone(), Box::<str>::from(key));
+    fn defer(this: &Arc<Self>, key: &str, value: V) {
+        let (core, key) = (this.clone(), Box::<str>::from(key));
         turn::defer(Box::new(move || {
             let deliver = AssertUnwindSafe(move || {
                 let published = core.deliver_to(&key, &value);

@@ -29,7 +29,7 @@ impl<V: 'static> Key<V> {
     #[inline]
     pub fn publish(&self, value: V) -> Published {
         let Some(turn) = turn::begin() else {
-            self.core.defer(self.topic.key(), value);
+            Core::defer(&self.core, self.topic.key(), value);
             return Published::DEFERRED;
         };
         let closings = self.core.closings();
