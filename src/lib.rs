@@ -58,7 +58,6 @@ pub use log::{
     View, WholeLog,
 };
 pub use model::{
-    HandlerError,
-    Clock, Condition, Expected, Headers, InvalidMessage, InvalidName, Item, Kind, Limit, LimitExceeded, Limits,
-    Message, MessageBuilder, Name, Part, Payload, Position, Query, Retention, Revision, Tags, Timestamp,
+    Clock, Condition, Expected, HandlerError, Headers, InvalidMessage, InvalidName, Item, Kind, Limit, LimitExceeded,
+    Limits, Message, MessageBuilder, Name, Part, Payload, Position, Query, Retention, Revision, Tags, Timestamp,
 };

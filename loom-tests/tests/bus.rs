@@ -79,21 +79,26 @@ fn a_value_goes_to_one_snapshot() {
 /// L9 by name, with the key removed and made anew in between: never to both.
 #[test]
 fn a_value_goes_to_one_snapshot_of_a_key_made_anew() {
-    explore("a_value_goes_to_one_snapshot_of_a_key_made_anew", 3, ["", "a", "b"].map(String::from), |notes: Notes<String>| {
-        let (bus, calls) = (Bus::<u32>::new(), Calls::default());
-        let a = named(&bus, "a", &calls);
-        let publisher = {
-            let bus = bus.clone();
-            thread::spawn(move || bus.publish("k", 1).delivered())
-        };
-        drop(a);
-        let b = named(&bus, "b", &calls);
-        let delivered = publisher.join().unwrap();
-        let called = calls.take();
-        assert_eq!(called.len(), delivered);
-        drop(b);
-        notes.note(called);
-    });
+    explore(
+        "a_value_goes_to_one_snapshot_of_a_key_made_anew",
+        3,
+        ["", "a", "b"].map(String::from),
+        |notes: Notes<String>| {
+            let (bus, calls) = (Bus::<u32>::new(), Calls::default());
+            let a = named(&bus, "a", &calls);
+            let publisher = {
+                let bus = bus.clone();
+                thread::spawn(move || bus.publish("k", 1).delivered())
+            };
+            drop(a);
+            let b = named(&bus, "b", &calls);
+            let delivered = publisher.join().unwrap();
+            let called = calls.take();
+            assert_eq!(called.len(), delivered);
+            drop(b);
+            notes.note(called);
+        },
+    );
 }
 
 /// The last one leaves a key while another comes to it: who has come is there, and stays there.

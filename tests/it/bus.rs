@@ -199,13 +199,16 @@ fn handlers_that_fail_cost_the_others_nothing() {
     assert_eq!(published.delivered(), 9);
     assert_eq!(taken(&seen), [('a', 1), ('b', 1), ('c', 1)]);
     let told: Vec<_> = published.failures().iter().map(ToString::to_string).collect();
-    assert_eq!(told, [
-        "the handler panicked: 1 is too much",
-        "the handler failed: refused",
-        "the handler panicked: of no text",
-        "the handler failed: a text",
-        "the handler panicked: the last one",
-    ]);
+    assert_eq!(
+        told,
+        [
+            "the handler panicked: 1 is too much",
+            "the handler failed: refused",
+            "the handler panicked: of no text",
+            "the handler failed: a text",
+            "the handler panicked: the last one",
+        ]
+    );
     assert!(matches!(&published.failures()[1], HandlerError::Failed(error) if error.is::<Refused>()));
     assert_eq!(bus.failed_count(), 5);
     assert!(!bus.publish("other", 1).is_deferred(), "the turn is over");
@@ -292,7 +295,10 @@ fn a_handle_works_on_after_its_key_was_emptied_and_taken_again() {
     assert_eq!(key.publish(1).delivered(), 0);
     for name in ['b', 'c'] {
         let subscription = noting(&bus, "k", name, &seen);
-        assert_eq!((key.publish(2).delivered(), other.publish(3).delivered(), bus.publish("k", 4).delivered()), (1, 1, 1));
+        assert_eq!(
+            (key.publish(2).delivered(), other.publish(3).delivered(), bus.publish("k", 4).delivered()),
+            (1, 1, 1)
+        );
         assert_eq!(taken(&seen), [(name, 2), (name, 3), (name, 4)]);
         drop(subscription);
     }
@@ -379,7 +385,9 @@ fn handlers_on_two_threads_do_not_wait_for_each_other() {
         };
         ends[0].set(left.subscribe("k", handler(right.key("k"), ends[1].clone()))).unwrap();
         ends[1].set(right.subscribe("k", handler(left.key("k"), ends[0].clone()))).unwrap();
-        thread::scope(|scope| [&left, &right].map(|bus| scope.spawn(|| bus.publish("k", 0))).map(|it| it.join().unwrap()));
+        thread::scope(|scope| {
+            [&left, &right].map(|bus| scope.spawn(|| bus.publish("k", 0))).map(|it| it.join().unwrap())
+        });
         assert_eq!((left.key_count(), right.key_count()), (0, 0));
     }
 }
@@ -407,7 +415,11 @@ fn a_key_is_not_removed_under_who_joins_it() {
                 let subscription = bus.subscribe("k", move |value| {
                     flag.fetch_or(*value == own, Ordering::Relaxed);
                 });
-                if n % 2 == 0 { bus.publish("k", own) } else { bus.key("k").publish(own) };
+                if n % 2 == 0 {
+                    bus.publish("k", own)
+                } else {
+                    bus.key("k").publish(own)
+                };
                 assert!(got.load(Ordering::Relaxed), "publish {n} of thread {thread} was lost");
                 if n % 3 == 0 { subscription.close() } else { drop(subscription) }
             }
@@ -419,10 +431,18 @@ fn a_key_is_not_removed_under_who_joins_it() {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Subscribe { key: usize },
+    Subscribe {
+        key: usize,
+    },
     /// Of the thread's own subscriptions, one that is open.
-    End { which: usize, closes: bool },
-    Publish { key: usize, by_handle: bool },
+    End {
+        which: usize,
+        closes: bool,
+    },
+    Publish {
+        key: usize,
+        by_handle: bool,
+    },
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
@@ -479,9 +499,15 @@ fn run(bus: &Bus<u64>, thread: usize, program: &[Operation], clock: &'static Clo
     const KEYS: [&str; 3] = ["a", "b", "c"];
     let mut observed = Observed::default();
     let mut open: Vec<(usize, usize, Span, BusSubscription<u64>)> = Vec::new();
-    let mut end = |observed: &mut Observed, (id, key, began, subscription): (usize, usize, Span, BusSubscription<u64>), closed| {
+    let end = |observed: &mut Observed,
+               (id, key, began, subscription): (usize, usize, Span, BusSubscription<u64>),
+               closed| {
         let from = clock.now();
-        if closed { subscription.close() } else { drop(subscription) }
+        if closed {
+            subscription.close()
+        } else {
+            drop(subscription)
+        }
         observed.subscriptions.push(Subscribed { id, key, began, ended: (from, clock.now()), closed });
     };
     for (n, operation) in program.iter().enumerate() {
@@ -544,7 +570,11 @@ fn check(observed: &[Observed], calls: &[(usize, u64, u64)]) {
         assert!(from <= to, "no instant at which those who got {} were subscribed", publish.value);
         for subscription in of_key.filter(|subscription| !distinct.contains(&subscription.id)) {
             let throughout = subscription.began.1 < from && subscription.ended.0 > to;
-            assert!(!throughout, "{} was subscribed all the time in which {} may have been taken", subscription.id, publish.value);
+            assert!(
+                !throughout,
+                "{} was subscribed all the time in which {} may have been taken",
+                subscription.id, publish.value
+            );
         }
         let known = of_key_count(&subscriptions, publish.key, &distinct);
         assert_eq!(known, distinct.len(), "only subscribers of the key are called");

@@ -67,20 +67,32 @@ fn handle(title: &'static str, count: usize) -> Group {
     };
     Group::new(title, CALLS / count as u64)
         .ours("annals, key", on(subscribed(count, handler), publish))
-        .rival("RwLock<Vec<Arc<dyn Fn>>>", on(RwLock::new(handlers(count, handler)), |all, n| {
-            call_all(&all.read().expect("nobody panics"), n);
-        }))
-        .rival("parking_lot::RwLock<Vec<Arc<dyn Fn>>>", on(parking_lot::RwLock::new(handlers(count, handler)), |all, n| {
-            call_all(&all.read(), n);
-        }))
-        .rival("RwLock<Arc<Vec>>, called unlocked", on(RwLock::new(Arc::new(handlers(count, handler))), |all, n| {
-            let all = all.read().expect("nobody panics").clone();
-            call_all(&all, n);
-        }))
-        .rival("RwLock<Vec>, cloned, called unlocked", on(RwLock::new(handlers(count, handler)), |all, n| {
-            let all = all.read().expect("nobody panics").clone();
-            call_all(&all, n);
-        }))
+        .rival(
+            "RwLock<Vec<Arc<dyn Fn>>>",
+            on(RwLock::new(handlers(count, handler)), |all, n| {
+                call_all(&all.read().expect("nobody panics"), n);
+            }),
+        )
+        .rival(
+            "parking_lot::RwLock<Vec<Arc<dyn Fn>>>",
+            on(parking_lot::RwLock::new(handlers(count, handler)), |all, n| {
+                call_all(&all.read(), n);
+            }),
+        )
+        .rival(
+            "RwLock<Arc<Vec>>, called unlocked",
+            on(RwLock::new(Arc::new(handlers(count, handler))), |all, n| {
+                let all = all.read().expect("nobody panics").clone();
+                call_all(&all, n);
+            }),
+        )
+        .rival(
+            "RwLock<Vec>, cloned, called unlocked",
+            on(RwLock::new(handlers(count, handler)), |all, n| {
+                let all = all.read().expect("nobody panics").clone();
+                call_all(&all, n);
+            }),
+        )
 }
 
 pub fn handle_1() -> Group {
@@ -107,25 +119,43 @@ fn both<S: Sync + 'static>(made: S, publish: impl Fn(&S, u64) + Sync + 'static) 
 pub fn handle_1_by_2() -> Group {
     Group::new("publish by handle, 1 subscriber, 2 threads", CALLS)
         .by_wall()
-        .ours("annals, key", both(subscribed(1, silent), |subscribed, n| {
-            black_box(subscribed.key.publish(n));
-        }))
-        .rival("annals, 1 thread", on(subscribed(1, silent), |subscribed, n| {
-            black_box(subscribed.key.publish(n));
-        }))
-        .rival("RwLock<Vec<Arc<dyn Fn>>>", both(RwLock::new(handlers(1, silent)), |all, n| {
-            call_all(&all.read().expect("nobody panics"), n);
-        }))
-        .rival("parking_lot::RwLock<Vec<Arc<dyn Fn>>>", both(parking_lot::RwLock::new(handlers(1, silent)), |all, n| {
-            call_all(&all.read(), n);
-        }))
-        .rival("Mutex<Vec<Arc<dyn Fn>>>", both(Mutex::new(handlers(1, silent)), |all, n| {
-            call_all(&all.lock().expect("nobody panics"), n);
-        }))
-        .rival("RwLock<Arc<Vec>>, called unlocked", both(RwLock::new(Arc::new(handlers(1, silent))), |all, n| {
-            let all = all.read().expect("nobody panics").clone();
-            call_all(&all, n);
-        }))
+        .ours(
+            "annals, key",
+            both(subscribed(1, silent), |subscribed, n| {
+                black_box(subscribed.key.publish(n));
+            }),
+        )
+        .rival(
+            "annals, 1 thread",
+            on(subscribed(1, silent), |subscribed, n| {
+                black_box(subscribed.key.publish(n));
+            }),
+        )
+        .rival(
+            "RwLock<Vec<Arc<dyn Fn>>>",
+            both(RwLock::new(handlers(1, silent)), |all, n| {
+                call_all(&all.read().expect("nobody panics"), n);
+            }),
+        )
+        .rival(
+            "parking_lot::RwLock<Vec<Arc<dyn Fn>>>",
+            both(parking_lot::RwLock::new(handlers(1, silent)), |all, n| {
+                call_all(&all.read(), n);
+            }),
+        )
+        .rival(
+            "Mutex<Vec<Arc<dyn Fn>>>",
+            both(Mutex::new(handlers(1, silent)), |all, n| {
+                call_all(&all.lock().expect("nobody panics"), n);
+            }),
+        )
+        .rival(
+            "RwLock<Arc<Vec>>, called unlocked",
+            both(RwLock::new(Arc::new(handlers(1, silent))), |all, n| {
+                let all = all.read().expect("nobody panics").clone();
+                call_all(&all, n);
+            }),
+        )
 }
 
 /// Ten thousand keys with one subscriber each.

@@ -58,6 +58,9 @@ impl<V: 'static> Drop for BusSubscription<V> {
 
 impl<V: 'static> fmt::Debug for BusSubscription<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BusSubscription").field("key", &self.key()).field("number", &self.number).finish()
+        f.debug_struct("BusSubscription")
+            .field("key", &self.key())
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
