@@ -1,4 +1,6 @@
 //! The bus: who gets a value while others come and go, keys that are removed and taken again, quiet after close.
+//!
+//! What is checked is checked outside of handlers: a bus keeps their panics.
 #![cfg(loom)]
 
 use annals::{Bus, BusSubscription};
