@@ -1,6 +1,7 @@
 //! The groups: what is measured.
 
 pub mod append;
+pub mod bus;
 pub mod contention;
 pub mod following;
 #[cfg(feature = "published")]

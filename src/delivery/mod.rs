@@ -38,6 +38,7 @@
 //! holds up those who wait for that subscription, and nobody else. (The first use of an arc-swap cell by a thread registers a
 //! destructor with the C library, under a lock of that library's.)
 
+mod bus;
 mod deliver;
 mod dispatcher;
 mod door;
@@ -54,6 +55,7 @@ mod subscription;
 mod telemetry;
 mod waiting;
 
+pub use bus::{Bus, BusSubscription, Key, Published};
 pub use feed::Feed;
 pub use follower::{Followed, Follower, Items, NothingYet};
 pub use metrics::{Metrics, SubscriptionMetrics};

@@ -17,6 +17,10 @@ mod imp {
     pub(crate) use std::hint::spin_loop as pause;
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+
+    pub(crate) fn counted<T: ?Sized>(made: Arc<T>) -> Arc<T> {
+        made
+    }
 }
 
 #[cfg(loom)]
@@ -25,6 +29,10 @@ mod imp {
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use loom::thread::yield_now as pause;
+
+    pub(crate) fn counted<T: ?Sized>(made: std::sync::Arc<T>) -> Arc<T> {
+        Arc::from_std(made)
+    }
 }
 
 #[cfg(annals_shuttle)]
@@ -33,9 +41,15 @@ mod imp {
 
     pub(crate) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use shuttle::thread::yield_now as pause;
+
+    pub(crate) fn counted<T: ?Sized>(made: Arc<T>) -> Arc<T> {
+        made
+    }
 }
 
 pub(crate) use imp::*;
+/// For what has no size, which only the standard library's can be made to point to; [`counted`] makes ours of it.
+pub(crate) use std::sync::Arc as StdArc;
 
 /// Loads, with Acquire, what a compare-and-swap of the same cell may soon depend on.
 ///

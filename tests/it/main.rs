@@ -2,6 +2,7 @@
 #![allow(clippy::pedantic, reason = "tests are read, not called")]
 
 mod bad_input;
+mod bus;
 mod corpus;
 mod delivery;
 mod delivery_model;
