@@ -487,6 +487,20 @@ mod tests {
         });
     }
 
+    /// An insert leaves a table that is full, or that somebody is about to leave, before it puts anything (rule 2).
+    #[test]
+    fn inserts_go_to_the_table_to_come() {
+        let (directory, guard) = (Directory::new(100), Domain::new().pin());
+        let cells = || directory.writable(&guard).cells.len();
+        (0..31).for_each(|n| _ = directory.get_or_add(&format!("{n}"), &guard).unwrap());
+        assert_eq!(cells(), 64);
+        directory.get_or_add("31", &guard).unwrap();
+        assert_eq!(cells(), 128);
+        Directory::grow(directory.writable(&guard));
+        assert_eq!(cells(), 256, "the next one is there, though this one has room");
+        assert!((0..32).all(|n| directory.get(&format!("{n}"), &guard).is_some()));
+    }
+
     /// Who empties a table marks how far all of it is done, and begins at the mark of others.
     #[test]
     fn emptying_a_table_goes_on_where_others_were() {
