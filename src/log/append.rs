@@ -517,3 +517,81 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Builder, Log};
+    use crate::model::Message;
+
+    fn log() -> Log {
+        Builder::new().segment_slots(128).no_clock().build().unwrap()
+    }
+
+    fn draft(log: &Log, local: &mut Local, linked: bool, entry: &Entry) -> Draft {
+        local.arena.draft(&Message::event("E", "").unwrap(), log.core().config.shape, linked, NonNull::from(entry))
+    }
+
+    /// Tests what is done to a log by a thread of which only these are known: its state, and the stream "s".
+    fn with(log: &Log, test: impl FnOnce(&Core, &mut Local, &Entry, &Guard)) {
+        let (core, stream) = (log.core(), log.stream("s").unwrap());
+        // SAFETY: entries live as long as the log.
+        test(core, &mut core.local(), unsafe { stream.entry().as_ref() }, &core.pin());
+    }
+
+    /// An append that competes with nobody is decided by its first try.
+    #[test]
+    fn an_append_alone_takes_one_try() {
+        let log = log();
+        with(&log, |core, local, entry, guard| {
+            for n in 0..3 {
+                let draft = draft(&log, local, false, entry);
+                let placed = core.try_first(local, entry, draft, Timestamp::MIN, |_| true, guard);
+                assert_eq!(placed.map(|placed| (placed.position.get(), placed.revision)), Some((n + 1, n)));
+            }
+        });
+    }
+
+    /// Who lost goes on from where the others are, not from where it was.
+    #[test]
+    fn a_loser_catches_up_at_once() {
+        let log = log();
+        with(&log, |core, local, _, guard| {
+            let mut spot = core.late_spot(guard);
+            (0..100).for_each(|_| _ = log.append("s", Message::event("E", "").unwrap()).unwrap());
+            core.catch_up(&mut spot, local, guard);
+            assert!(spot.index > 100 - HINT_LAG && local.next == spot.index, "at {} of 100", spot.index);
+        });
+    }
+
+    /// Whoever comes by finishes an append whose thread stopped after its swap, and goes on behind it.
+    #[test]
+    fn who_finishes_for_another_goes_on_behind_it() {
+        let log = log();
+        with(&log, |core, local, entry, guard| {
+            let mut spot = core.late_spot(guard);
+            let swap_in = |spot: Spot<'_>, value: *mut Header| {
+                let slot = spot.segment.slot(spot.index);
+                assert!(
+                    slot.compare_exchange(std::ptr::null_mut(), value, Ordering::Release, Ordering::Relaxed).is_ok()
+                );
+                Seen::of(value)
+            };
+            entry.index.reserve(0, 3, guard);
+            let single = draft(&log, local, false, entry);
+            single.place(1, 0);
+            let seen = swap_in(spot, single.as_ptr());
+            core.pass(&mut spot, seen, guard);
+            assert_eq!((spot.index, core.end(guard)), (1, 1));
+
+            let pair = [draft(&log, local, true, entry), draft(&log, local, false, entry)];
+            pair[0].link(pair[1]);
+            pair[0].place(2, 1);
+            pair[1].place(3, 2);
+            let seen = swap_in(spot, more(pair[0].as_ptr()));
+            core.pass(&mut spot, seen, guard);
+            assert_eq!((spot.index, core.end(guard)), (3, 3));
+        });
+        assert_eq!(log.read_stream("s").iter().count(), 3);
+    }
+}

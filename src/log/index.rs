@@ -572,20 +572,4 @@ impl Unlinked {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Blocks tile the revisions, and every revision is found in its block.
-    #[test]
-    fn blocks_tile_the_revisions() {
-        let mut next = 0;
-        for number in 0..40 {
-            let (first, len) = extent_of(number);
-            assert_eq!(first, next);
-            for revision in [first, first + len / 2, first + len - 1] {
-                assert_eq!(block_of(revision), number);
-            }
-            next = first + len;
-        }
-    }
-}
+mod tests;
