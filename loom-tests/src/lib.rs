@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use annals::{Appender, Envelope, Log, Message, Name, Stream};
+use annals::{Appender, Envelope, Feed, Log, Message, Name, Stream, Subscription};
 
 /// Runs `model` in every interleaving with at most `bound` preemptions. Each execution notes what it came to; the set of
 /// notes must be exactly `expected`: a checker that skips interleavings, or a model that cannot fail, shows here.
@@ -170,4 +170,26 @@ impl Witness {
 /// No handler failed: loom's complaints are panics, and those of handlers stay in delivery.
 pub fn check_no_failure(log: &Log) {
     assert_eq!(log.metrics().failed, 0, "a handler failed, or loom did in it");
+}
+
+/// A thread that appends so often.
+pub fn appending(stream: &Stream, count: u64) -> loom::thread::JoinHandle<()> {
+    let stream = stream.clone();
+    loom::thread::spawn(move || fill(&stream, count))
+}
+
+/// An observer that keeps what it gets.
+pub fn observe(feed: Feed, got: Got) -> Subscription {
+    feed.observe(got.handler()).unwrap()
+}
+
+/// A sequential subscription that keeps what it gets. Its handler is never called by two, nor before what the last call did is to be seen (L10).
+pub fn subscribe(feed: Feed, got: Got) -> Subscription {
+    let witness = Witness::default();
+    feed.subscribe(move |envelope: &Envelope| {
+        witness.touch();
+        got.add(envelope);
+        witness.touch();
+    })
+    .unwrap()
 }

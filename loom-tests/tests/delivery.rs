@@ -6,15 +6,11 @@
 
 use std::sync::Mutex;
 
-use annals::{Envelope, Feed, Stream, Subscription};
-use annals_loom::{Got, Witness, check_no_failure, event, explore, fill, watched_log};
+use annals::{Envelope, Feed, Subscription};
+use annals_loom::{
+    Got, Witness, appending, check_no_failure, event, explore, fill, observe, subscribe, watched_log,
+};
 use loom::thread;
-
-/// A thread that appends so often.
-fn appending(stream: &Stream, count: u64) -> thread::JoinHandle<()> {
-    let stream = stream.clone();
-    thread::spawn(move || fill(&stream, count))
-}
 
 /// A thread that subscribes. What it got by then, and the subscription.
 fn subscribing(
@@ -27,21 +23,6 @@ fn subscribing(
         let subscription = subscribe(feed, got.clone());
         (got.list().len(), subscription)
     })
-}
-
-fn observe(feed: Feed, got: Got) -> Subscription {
-    feed.observe(got.handler()).unwrap()
-}
-
-/// Its handler is never called by two, nor before what the last call did is to be seen (L10).
-fn subscribe(feed: Feed, got: Got) -> Subscription {
-    let witness = Witness::default();
-    feed.subscribe(move |envelope: &Envelope| {
-        witness.touch();
-        got.add(envelope);
-        witness.touch();
-    })
-    .unwrap()
 }
 
 /// L9: who observes beside two appends gets those after some instant, and all of them.
