@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use annals::{Appender, Log, Message, Name, Stream};
+use annals::{Appender, Envelope, Feed, Log, Message, Name, Stream, Subscription};
 
 /// Runs `model` in every interleaving with at most `bound` preemptions. Each execution notes what it came to; the set of
 /// notes must be exactly `expected`: a checker that skips interleavings, or a model that cannot fail, shows here.
@@ -107,4 +107,89 @@ pub fn fill(stream: &Stream, count: u64) {
     for _ in 0..count {
         appender.append(stream, event("e")).unwrap();
     }
+}
+
+/// The same, with what delivery needs: it is made by a cell of `std` that loom does not look into, so not by two threads.
+pub fn watched_log() -> Log {
+    let log = log();
+    log.on_failure(|_| {});
+    log
+}
+
+/// What a handler got, in the order in which it was called. Kept outside of loom.
+#[derive(Clone, Default)]
+pub struct Got(Arc<Mutex<Vec<u64>>>);
+
+impl Got {
+    /// A handler that keeps positions.
+    pub fn handler(&self) -> impl Fn(&Envelope) + Send + Sync + use<> {
+        let got = self.clone();
+        move |envelope: &Envelope| got.add(envelope)
+    }
+
+    pub fn add(&self, envelope: &Envelope) {
+        self.0.lock().unwrap().push(envelope.position().get());
+    }
+
+    /// In the order of the calls.
+    pub fn list(&self) -> Vec<u64> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// In the order of the log: observers are called in no order among threads.
+    pub fn sorted(&self) -> Vec<u64> {
+        let mut list = self.list();
+        list.sort_unstable();
+        list
+    }
+}
+
+/// What one may touch at a time, and only after all that the others did: anything else fails the model.
+#[derive(Clone, Default)]
+pub struct Witness(Arc<Touched>);
+
+struct Touched(loom::cell::UnsafeCell<()>);
+
+impl Default for Touched {
+    fn default() -> Self {
+        Self(loom::cell::UnsafeCell::new(()))
+    }
+}
+
+// SAFETY: nothing is in it; loom checks every access.
+unsafe impl Send for Touched {}
+// SAFETY: as above.
+unsafe impl Sync for Touched {}
+
+impl Witness {
+    pub fn touch(&self) {
+        self.0.0.with_mut(|_| {});
+    }
+}
+
+/// No handler failed: loom's complaints are panics, and those of handlers stay in delivery.
+pub fn check_no_failure(log: &Log) {
+    assert_eq!(log.metrics().failed, 0, "a handler failed, or loom did in it");
+}
+
+/// A thread that appends so often.
+pub fn appending(stream: &Stream, count: u64) -> loom::thread::JoinHandle<()> {
+    let stream = stream.clone();
+    loom::thread::spawn(move || fill(&stream, count))
+}
+
+/// An observer that keeps what it gets.
+pub fn observe(feed: Feed, got: Got) -> Subscription {
+    feed.observe(got.handler()).unwrap()
+}
+
+/// A sequential subscription that keeps what it gets. Its handler is never called by two, nor before what the last call did is to be seen (L10).
+pub fn subscribe(feed: Feed, got: Got) -> Subscription {
+    let witness = Witness::default();
+    feed.subscribe(move |envelope: &Envelope| {
+        witness.touch();
+        got.add(envelope);
+        witness.touch();
+    })
+    .unwrap()
 }

@@ -164,12 +164,14 @@ impl Delivery {
         }
     }
 
-    /// Who is subscribed at one instant, to the log and to the envelope's stream.
+    /// Who is subscribed at one instant, to the log and to the envelope's stream. Who comes after the envelope took effect
+    /// does not get it, so of those who do there are only fewer from look to look.
     fn snapshot(&self, envelope: &Envelope) -> Snapshot {
-        let mut all = self.all.load();
         if envelope.interest().word() <= Interest::WAITING {
-            return Snapshot { all, stream: None };
+            // The log's after the stream's: when it was loaded, the other was still empty.
+            return Snapshot { all: self.all.load(), stream: None };
         }
+        let mut all = self.all.load();
         loop {
             // One after the other, and the first again: if that is the same, it was so when the other was loaded.
             let stream = self.streams.with(envelope.stream(), |topic| topic.set.load());

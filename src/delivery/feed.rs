@@ -161,7 +161,7 @@ impl Feed {
         let place = enter(&log, stream.as_ref(), &member);
         let subscription = Subscription::new(log.clone(), member.number(), place, door, Some(sequential.clone()));
         // From here on everybody who appends sees the member.
-        let end = log.core().settle(&log.core().pin()).end;
+        let end = log.core().settle_watched(&log.core().pin());
         sequential.start(end);
         Delivery::catch_up(&log, &sequential, Position::new(end));
         Ok(subscription)
@@ -184,18 +184,19 @@ fn first_index(log: &Log, start: Start) -> Option<u64> {
     }
 }
 
-/// Puts a member into its set, where every append sees it that settles later.
+/// Puts a member into its set. The words first: whoever finds it there may settle where it begins (see `Member::start`), and
+/// relies on them that nobody who appends later passes it by.
 fn enter(log: &Log, stream: Option<&Stream>, member: &Arc<Member>) -> Place {
     let delivery = Delivery::of(log);
     let Some(stream) = stream else {
-        delivery.all.enter(member);
         log.core().interest.add(Interest::ONE);
+        delivery.all.enter(member);
         return Place::Log;
     };
-    let topic = delivery.streams.join(stream.id(), |topic| topic.set.enter(member).is_some());
-    // The stream's word first: who sees the log's looks at it.
+    // The stream's word before the log's: who sees the log's looks at it.
     stream.interest().add(Interest::ONE);
     log.core().interest.add(Interest::STREAM);
+    let topic = delivery.streams.join(stream.id(), |topic| topic.set.enter(member).is_some());
     Place::Stream(stream.clone(), topic)
 }
 

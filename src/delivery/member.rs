@@ -85,7 +85,7 @@ impl Member {
                 if start != PENDING {
                     return start;
                 }
-                let end = core.settle(&core.pin()).end;
+                let end = core.settle_watched(&core.pin());
                 // Release: everybody who sees the place comes after the look at it.
                 match observer.start.compare_exchange(PENDING, end, Ordering::Release, Ordering::Acquire) {
                     Ok(_) => end,
@@ -94,7 +94,7 @@ impl Member {
             }
             Consumer::Sequential(sequential) => {
                 if sequential.is_pending() {
-                    sequential.start(core.settle(&core.pin()).end);
+                    sequential.start(core.settle_watched(&core.pin()));
                 }
                 0
             }

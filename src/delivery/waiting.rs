@@ -56,7 +56,7 @@ impl Waiters {
 
     /// From now on `waker` is woken when the others are, once. The caller looks whether it has to wait after this.
     pub(crate) fn register(&self, waiter: &Arc<Waiter>, waker: &Waker) {
-        wait::register(&waiter.waker, waker);
+        waiter.waker.register(waker);
         // AcqRel: pairs with the swap in `wake_all`, on either side of it: either that one wakes what was registered, or this
         // one finds itself off the list.
         match waiter.state.compare_exchange(IDLE, ARMED, Ordering::AcqRel, Ordering::Acquire) {

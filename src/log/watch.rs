@@ -2,8 +2,9 @@
 //! floor above.
 //!
 //! Of the whole log and of each stream there is a word that says how many watch; zero is what most appends find, by one
-//! load. An appender loads it after its swap. Who begins to watch changes the word first and then settles (see
-//! [`settle`](super::settle)) where the log ends: an append whose swap it did not see sees the word.
+//! load. An appender loads it after its swap. Who begins to watch changes the word first, then enters its set, changes the
+//! word again and settles (see [`settle`](super::settle)) where the log ends: an append whose swap it did not see sees the
+//! word, and by it the set. Who ceases to watch leaves the set first. So there is nobody in a set whose word is zero.
 
 use std::any::Any;
 
@@ -11,6 +12,7 @@ use super::core::Core;
 use super::directory::Entry;
 use super::envelope::Envelope;
 use super::handle::Log;
+use super::reclaim::Guard;
 use crate::model::Failures;
 use crate::sync::{AtomicU64, Ordering, look_up};
 
@@ -80,6 +82,14 @@ impl Core {
     pub(crate) fn is_watched(&self, entry: &Entry) -> bool {
         let word = self.interest.word();
         word != 0 && (Interest::is_for_all(word) || entry.interest.word() != 0)
+    }
+
+    /// Where the log ends, for one who relies on what it did or saw of a set: whoever appends from there on sees it, too.
+    pub(crate) fn settle_watched(&self, guard: &Guard) -> u64 {
+        // Release: pairs with the load in `word`, which comes after this when its swap comes after the fence of `settle`.
+        // (Under loom the fence in `look_up` says as much alone.)
+        self.interest.0.fetch_add(0, Ordering::Release);
+        self.settle(guard).end
     }
 
     /// Who is told, made when there is nobody yet. Lock-free.

@@ -112,12 +112,13 @@ mod imp {
 
         pub(crate) fn load(&self) -> Loaded<T> {
             // Acquire: pairs with the Release of whoever put the value there.
-            let number = self.current.load(Ordering::Acquire);
-            if let Some(loaded) = self.at(number) {
+            if !cfg!(annals_rmw_loads)
+                && let Some(loaded) = self.at(self.current.load(Ordering::Acquire))
+            {
                 return loaded;
             }
             // It has been replaced since: arc-swap, too, looks again. A read-modify-write sees the last value.
-            let number = self.current.fetch_add(0, Ordering::AcqRel);
+            let number = self.current.fetch_add(0, Ordering::Acquire);
             self.at(number).expect("the last value is there")
         }
 

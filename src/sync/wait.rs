@@ -26,10 +26,41 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    pub(crate) use loom::future::AtomicWaker;
+    use std::sync::Mutex;
+
+    use loom::sync::atomic::{AtomicU32, Ordering};
     pub(crate) use loom::thread::{Builder, Thread, current, yield_now};
 
-    use super::Instant;
+    use super::{Instant, Waker};
+
+    /// Loom's own cell forgets a waker that is registered while the one before is woken, and the thread's token with it.
+    /// Here either is one step of the model; the mutex is never held where loom may change threads.
+    pub(crate) struct AtomicWaker {
+        waker: Mutex<Option<Waker>>,
+        steps: AtomicU32,
+    }
+
+    impl AtomicWaker {
+        pub(crate) fn new() -> Self {
+            Self { waker: Mutex::new(None), steps: AtomicU32::new(0) }
+        }
+
+        pub(crate) fn register(&self, waker: &Waker) {
+            // AcqRel: as the cell of `std`'s build promises.
+            self.steps.fetch_add(1, Ordering::AcqRel);
+            let before = self.waker.lock().unwrap().replace(waker.clone());
+            drop(before);
+        }
+
+        pub(crate) fn wake(&self) {
+            // AcqRel: as above.
+            self.steps.fetch_add(1, Ordering::AcqRel);
+            let waker = self.waker.lock().unwrap().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
 
     /// Models have no time: whoever waits with a limit waits without one.
     pub(crate) fn park(_: Option<Instant>) {
@@ -74,16 +105,6 @@ mod imp {
             }
         }
     }
-}
-
-#[cfg(loom)]
-pub(crate) fn register(cell: &AtomicWaker, waker: &Waker) {
-    cell.register_by_ref(waker);
-}
-
-#[cfg(not(loom))]
-pub(crate) fn register(cell: &AtomicWaker, waker: &Waker) {
-    cell.register(waker);
 }
 
 /// Starts a thread that nobody joins; false when the system has none.

@@ -1,0 +1,189 @@
+//! Handlers that do things, and those who wait for handlers (L10–L14).
+#![cfg(loom)]
+
+use std::sync::Mutex;
+
+use annals::{Envelope, Subscription};
+use annals_loom::{Got, appending, check_no_failure, event, explore, observe, subscribe, watched_log};
+use loom::thread;
+
+/// L10, L11: two appenders, one subscriber: each append returns after its own was delivered, whoever did it; who waits for
+/// the other is woken.
+#[test]
+fn two_appenders_and_a_subscriber() {
+    for of_stream in [false, true] {
+        explore("two_appenders_and_a_subscriber", 2, [1, 2], move |notes| {
+            let log = watched_log();
+            let stream = log.stream("s").unwrap();
+            let got = Got::default();
+            let feed = if of_stream { stream.feed() } else { log.feed() };
+            let _subscription = subscribe(feed, got.clone());
+            let appenders: Vec<_> = (0..2)
+                .map(|_| {
+                    let (stream, got) = (stream.clone(), got.clone());
+                    thread::spawn(move || {
+                        let appended = stream.log().appender().append(&stream, event("e")).unwrap();
+                        assert!(got.list().contains(&appended.position.get()));
+                        appended.position.get()
+                    })
+                })
+                .collect();
+            let positions: Vec<_> = appenders.into_iter().map(|appender| appender.join().unwrap()).collect();
+            check_no_failure(&log);
+            assert_eq!(got.list(), [1, 2]);
+            notes.note(positions[0]);
+        });
+    }
+}
+
+/// Where a handler finds its subscription.
+type Own = std::sync::Arc<Mutex<Option<Subscription>>>;
+
+/// L12, L14: a handler closes its own subscription, beside another delivery: nobody waits for himself, a sequential one gets
+/// nothing more. An observer may have been called by the other already.
+#[test]
+fn close_inside_the_handler() {
+    for sequential in [false, true] {
+        let outcomes: &[&[u64]] = if sequential { &[&[1]] } else { &[&[1], &[2], &[1, 2]] };
+        let outcomes = outcomes.iter().map(|outcome| outcome.to_vec());
+        explore("close_inside_the_handler", 2, outcomes, move |notes| {
+            let log = watched_log();
+            let stream = log.stream("s").unwrap();
+            let (got, own) = (Got::default(), Own::default());
+            let (inside, slot) = (got.clone(), own.clone());
+            let handler = move |envelope: &Envelope| {
+                inside.add(envelope);
+                let own = slot.lock().unwrap().take();
+                if let Some(own) = own {
+                    own.close();
+                }
+            };
+            let feed = log.feed();
+            let subscription =
+                if sequential { feed.subscribe(handler).unwrap() } else { feed.observe(handler).unwrap() };
+            *own.lock().unwrap() = Some(subscription);
+            let appenders = [appending(&stream, 1), appending(&stream, 1)];
+            appenders.into_iter().for_each(|appender| appender.join().unwrap());
+            check_no_failure(&log);
+            assert_eq!(log.subscriber_count(), 0);
+            notes.note(got.sorted());
+        });
+    }
+}
+
+/// L9, L12: a handler subscribes another one, beside a second appender: the new one gets what is appended after that, and
+/// nothing before: with the second appender's thread subscribing, that may be nothing.
+#[test]
+fn subscribe_inside_a_handler() {
+    for sequential in [false, true] {
+        explore("subscribe_inside_a_handler", 2, [vec![], vec![3], vec![2, 3]], move |notes| {
+            let log = watched_log();
+            let stream = log.stream("s").unwrap();
+            let (got, made) = (Got::default(), Own::default());
+            let (inside, slot, feed_log) = (got.clone(), made.clone(), Mutex::new(Some(log.clone())));
+            let outer = log
+                .observe(move |_: &Envelope| {
+                    let log = feed_log.lock().unwrap().take();
+                    let Some(log) = log else { return };
+                    let subscribe = if sequential { subscribe } else { observe };
+                    *slot.lock().unwrap() = Some(subscribe(log.feed(), inside.clone()));
+                })
+                .unwrap();
+            let appenders = [appending(&stream, 2), appending(&stream, 1)];
+            appenders.into_iter().for_each(|appender| appender.join().unwrap());
+            check_no_failure(&log);
+            drop((outer, made.lock().unwrap().take()));
+            notes.note(got.sorted());
+        });
+    }
+}
+
+/// L12: a handler appends, beside a second appender: that is delivered after the envelope at hand, before the outermost
+/// append returns, in order to a sequential one.
+#[test]
+fn append_inside_a_handler() {
+    for sequential in [false, true] {
+        explore("append_inside_a_handler", 2, ["e-other-inner", "e-inner-other", "other-e-inner"], move |notes| {
+            let log = watched_log();
+            let (stream, inner) = (log.stream("s").unwrap(), log.stream("inner").unwrap());
+            let (got, order) = (Got::default(), std::sync::Arc::new(Mutex::new(Vec::new())));
+            let first = {
+                let (inner, order) = (inner.clone(), order.clone());
+                move |envelope: &Envelope| {
+                    if envelope.name() == "e" {
+                        inner.append(event("inner")).unwrap();
+                        order.lock().unwrap().push("appended");
+                    } else if envelope.name() == "inner" {
+                        order.lock().unwrap().push("delivered");
+                    }
+                }
+            };
+            let feed = log.feed();
+            let first = if sequential { feed.subscribe(first).unwrap() } else { feed.observe(first).unwrap() };
+            let second = subscribe(log.feed(), got.clone());
+            let outer = {
+                let (stream, got) = (stream.clone(), got.clone());
+                thread::spawn(move || {
+                    stream.append(event("e")).unwrap();
+                    // A sequential handler may have been called by the other thread: then that one sees to it.
+                    if !sequential {
+                        let inner = stream.log().read_stream("inner").iter().next().unwrap();
+                        assert!(got.list().contains(&inner.position().get()));
+                    }
+                })
+            };
+            let other = {
+                let stream = stream.clone();
+                thread::spawn(move || drop(stream.log().appender().append(&stream, event("other")).unwrap()))
+            };
+            outer.join().unwrap();
+            other.join().unwrap();
+            check_no_failure(&log);
+            assert_eq!(got.list(), [1, 2, 3]);
+            assert_eq!(*order.lock().unwrap(), ["appended", "delivered"]);
+            drop((first, second));
+            let names: Vec<_> = log.read().iter().map(|envelope| envelope.name().to_owned()).collect();
+            notes.note(match names.join("-").as_str() {
+                "e-other-inner" => "e-other-inner",
+                "e-inner-other" => "e-inner-other",
+                "other-e-inner" => "other-e-inner",
+                _ => "something else",
+            });
+        });
+    }
+}
+
+/// Without the hook of the process, which would write a line for each.
+fn panics(_: &Envelope) {
+    std::panic::resume_unwind(Box::new("on purpose"));
+}
+
+/// L13: a handler that panics: the others are called, failures are counted and told to the appender, the claim is given back.
+#[test]
+fn a_handler_panics() {
+    for sequential in [false, true] {
+        explore("a_handler_panics", 2, [1, 2], move |notes| {
+            let log = watched_log();
+            let stream = log.stream("s").unwrap();
+            let got = Got::default();
+            let feed = log.feed();
+            let _first = if sequential { feed.subscribe(panics).unwrap() } else { feed.observe(panics).unwrap() };
+            let _second = observe(log.feed(), got.clone());
+            let appenders: Vec<_> = (0..2)
+                .map(|_| {
+                    let stream = stream.clone();
+                    thread::spawn(move || {
+                        let appended = stream.log().appender().append(&stream, event("e")).unwrap();
+                        assert_eq!(appended.failures.len(), 1);
+                        assert_eq!(appended.failures[0].position(), appended.position);
+                        appended.position.get()
+                    })
+                })
+                .collect();
+            let positions: Vec<_> = appenders.into_iter().map(|appender| appender.join().unwrap()).collect();
+            assert_eq!(log.metrics().failed, 2);
+            assert_eq!(got.sorted(), [1, 2]);
+            notes.note(positions[0]);
+        });
+    }
+}
