@@ -453,14 +453,10 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     vec(operation, 1..40)
 }
 
-/// Instants, counted by all threads together.
-#[derive(Default)]
-struct Clock(AtomicU64);
-
-impl Clock {
-    fn now(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::SeqCst)
-    }
+/// The next instant, for all threads together.
+fn now() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::SeqCst)
 }
 
 /// From when to when something was going on.
@@ -492,30 +488,30 @@ struct Observed {
 type Calls = Arc<Mutex<Vec<(usize, u64, u64)>>>;
 
 /// Runs one thread's program.
-fn run(bus: &Bus<u64>, thread: usize, program: &[Operation], clock: &'static Clock, calls: &Calls) -> Observed {
+fn run(bus: &Bus<u64>, thread: usize, program: &[Operation], calls: &Calls) -> Observed {
     const KEYS: [&str; 3] = ["a", "b", "c"];
     let mut observed = Observed::default();
     let mut open: Vec<(usize, usize, Span, BusSubscription<u64>)> = Vec::new();
     let end = |observed: &mut Observed,
                (id, key, began, subscription): (usize, usize, Span, BusSubscription<u64>),
                closed| {
-        let from = clock.now();
+        let from = now();
         if closed {
             subscription.close()
         } else {
             drop(subscription)
         }
-        observed.subscriptions.push(Subscribed { id, key, began, ended: (from, clock.now()), closed });
+        observed.subscriptions.push(Subscribed { id, key, began, ended: (from, now()), closed });
     };
     for (n, operation) in program.iter().enumerate() {
         let id = thread << 16 | n;
         match *operation {
             Operation::Subscribe { key } => {
-                let (calls, from) = (calls.clone(), clock.now());
+                let (calls, from) = (calls.clone(), now());
                 let subscription = bus.subscribe(KEYS[key], move |value| {
-                    calls.lock().unwrap().push((id, *value, clock.now()));
+                    calls.lock().unwrap().push((id, *value, now()));
                 });
-                open.push((id, key, (from, clock.now()), subscription));
+                open.push((id, key, (from, now()), subscription));
             }
             Operation::End { which, closes } if !open.is_empty() => {
                 let which = open.swap_remove(which % open.len());
@@ -523,13 +519,13 @@ fn run(bus: &Bus<u64>, thread: usize, program: &[Operation], clock: &'static Clo
             }
             Operation::End { .. } => {}
             Operation::Publish { key, by_handle } => {
-                let from = clock.now();
+                let from = now();
                 let value = id as u64;
                 let published = match by_handle {
                     true => bus.key(KEYS[key]).publish(value),
                     false => bus.publish(KEYS[key], value),
                 };
-                let span = (from, clock.now());
+                let span = (from, now());
                 observed.publishes.push(Publish { value, key, span, delivered: published.delivered() });
             }
         }
@@ -589,12 +585,11 @@ proptest! {
     /// L9, L14.
     #[test]
     fn every_value_goes_to_one_snapshot(programs in vec(operations(), 1..4)) {
-        static CLOCK: Clock = Clock(AtomicU64::new(0));
         let (bus, calls) = (Bus::<u64>::new(), Calls::default());
         let observed: Vec<Observed> = thread::scope(|scope| {
             let (bus, calls) = (&bus, &calls);
             let threads: Vec<_> = programs.iter().enumerate()
-                .map(|(thread, program)| scope.spawn(move || run(bus, thread, program, &CLOCK, calls)))
+                .map(|(thread, program)| scope.spawn(move || run(bus, thread, program, calls)))
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
