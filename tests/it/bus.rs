@@ -1,7 +1,6 @@
 //! The bus: its rules one by one, and any program on any threads against a model (L9, L12, L13, L14).
 
 use std::collections::{BTreeSet, HashMap};
-use std::fmt;
 use std::panic::panic_any;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, Weak};
@@ -166,13 +165,11 @@ fn a_million_publishes_in_a_chain_need_no_stack() {
 #[derive(Debug)]
 struct Refused;
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("refused")
+impl From<Refused> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(Refused: Refused) -> Self {
+        "refused".into()
     }
 }
-
-impl std::error::Error for Refused {}
 
 /// Handlers that panic or fail stop nobody, and the publisher is told, in order (L13).
 #[test]
@@ -209,7 +206,7 @@ fn handlers_that_fail_cost_the_others_nothing() {
             "the handler panicked: the last one",
         ]
     );
-    assert!(matches!(&published.failures()[1], HandlerError::Failed(error) if error.is::<Refused>()));
+    assert!(matches!(&published.failures()[1], HandlerError::Failed(_)));
     assert_eq!(bus.failed_count(), 5);
     assert!(!bus.publish("other", 1).is_deferred(), "the turn is over");
 }
@@ -456,14 +453,10 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     vec(operation, 1..40)
 }
 
-/// Instants, counted by all threads together.
-#[derive(Default)]
-struct Clock(AtomicU64);
-
-impl Clock {
-    fn now(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::SeqCst)
-    }
+/// The next instant, for all threads together.
+fn now() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::SeqCst)
 }
 
 /// From when to when something was going on.
@@ -495,30 +488,30 @@ struct Observed {
 type Calls = Arc<Mutex<Vec<(usize, u64, u64)>>>;
 
 /// Runs one thread's program.
-fn run(bus: &Bus<u64>, thread: usize, program: &[Operation], clock: &'static Clock, calls: &Calls) -> Observed {
+fn run(bus: &Bus<u64>, thread: usize, program: &[Operation], calls: &Calls) -> Observed {
     const KEYS: [&str; 3] = ["a", "b", "c"];
     let mut observed = Observed::default();
     let mut open: Vec<(usize, usize, Span, BusSubscription<u64>)> = Vec::new();
     let end = |observed: &mut Observed,
                (id, key, began, subscription): (usize, usize, Span, BusSubscription<u64>),
                closed| {
-        let from = clock.now();
+        let from = now();
         if closed {
             subscription.close()
         } else {
             drop(subscription)
         }
-        observed.subscriptions.push(Subscribed { id, key, began, ended: (from, clock.now()), closed });
+        observed.subscriptions.push(Subscribed { id, key, began, ended: (from, now()), closed });
     };
     for (n, operation) in program.iter().enumerate() {
         let id = thread << 16 | n;
         match *operation {
             Operation::Subscribe { key } => {
-                let (calls, from) = (calls.clone(), clock.now());
+                let (calls, from) = (calls.clone(), now());
                 let subscription = bus.subscribe(KEYS[key], move |value| {
-                    calls.lock().unwrap().push((id, *value, clock.now()));
+                    calls.lock().unwrap().push((id, *value, now()));
                 });
-                open.push((id, key, (from, clock.now()), subscription));
+                open.push((id, key, (from, now()), subscription));
             }
             Operation::End { which, closes } if !open.is_empty() => {
                 let which = open.swap_remove(which % open.len());
@@ -526,13 +519,13 @@ fn run(bus: &Bus<u64>, thread: usize, program: &[Operation], clock: &'static Clo
             }
             Operation::End { .. } => {}
             Operation::Publish { key, by_handle } => {
-                let from = clock.now();
+                let from = now();
                 let value = id as u64;
                 let published = match by_handle {
                     true => bus.key(KEYS[key]).publish(value),
                     false => bus.publish(KEYS[key], value),
                 };
-                let span = (from, clock.now());
+                let span = (from, now());
                 observed.publishes.push(Publish { value, key, span, delivered: published.delivered() });
             }
         }
@@ -556,6 +549,8 @@ fn check(observed: &[Observed], calls: &[(usize, u64, u64)]) {
         let distinct: BTreeSet<_> = called.iter().copied().collect();
         assert_eq!((called.len(), distinct.len()), (publish.delivered, publish.delivered), "nobody is called twice");
         let of_key = subscriptions.iter().filter(|subscription| subscription.key == publish.key);
+        let known = of_key.clone().filter(|subscription| distinct.contains(&subscription.id)).count();
+        assert_eq!(known, distinct.len(), "only subscribers of the key are called");
         // The instant at which the set was taken lies after all who were called had begun and before those who were not.
         let (mut from, mut to) = publish.span;
         for subscription in of_key.clone() {
@@ -576,8 +571,6 @@ fn check(observed: &[Observed], calls: &[(usize, u64, u64)]) {
                 subscription.id, publish.value
             );
         }
-        let known = of_key_count(&subscriptions, publish.key, &distinct);
-        assert_eq!(known, distinct.len(), "only subscribers of the key are called");
     }
     assert!(by_value.is_empty(), "only what was published is delivered");
     for subscription in subscriptions.iter().filter(|subscription| subscription.closed) {
@@ -586,22 +579,17 @@ fn check(observed: &[Observed], calls: &[(usize, u64, u64)]) {
     }
 }
 
-fn of_key_count(subscriptions: &[&Subscribed], key: usize, ids: &BTreeSet<usize>) -> usize {
-    subscriptions.iter().filter(|subscription| subscription.key == key && ids.contains(&subscription.id)).count()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
-    /// L9, L14: whatever threads do at once, each value goes to exactly one state of its key's set.
+    /// L9, L14.
     #[test]
     fn every_value_goes_to_one_snapshot(programs in vec(operations(), 1..4)) {
-        static CLOCK: Clock = Clock(AtomicU64::new(0));
         let (bus, calls) = (Bus::<u64>::new(), Calls::default());
         let observed: Vec<Observed> = thread::scope(|scope| {
             let (bus, calls) = (&bus, &calls);
             let threads: Vec<_> = programs.iter().enumerate()
-                .map(|(thread, program)| scope.spawn(move || run(bus, thread, program, &CLOCK, calls)))
+                .map(|(thread, program)| scope.spawn(move || run(bus, thread, program, calls)))
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });

@@ -180,9 +180,11 @@ fn map() -> (Map, Vec<String>) {
     (names.iter().map(|name| (name.clone(), handlers(1, silent))).collect(), names)
 }
 
-fn boxed() -> (HashMap<String, Vec<Box<dyn Fn(&u64) + Send + Sync>>>, Vec<String>) {
+type Boxed = Box<dyn Fn(&u64) + Send + Sync>;
+
+fn boxed() -> (HashMap<String, Vec<Boxed>>, Vec<String>) {
     let names = ids(KEYS);
-    let boxed = || vec![Box::new(silent()) as Box<dyn Fn(&u64) + Send + Sync>];
+    let boxed = || vec![Box::new(silent()) as Boxed];
     (names.iter().map(|name| (name.clone(), boxed())).collect(), names)
 }
 
