@@ -431,3 +431,65 @@ fn a_bus_that_is_dropped_leaves_nothing() {
     round();
     assert_eq!(live() - before, 0);
 }
+
+/// Subscriptions and followers that are gone leave nothing, with appends in between (L14): of the log and of streams, dropped
+/// and closed, with names and without.
+#[test]
+fn subscribers_that_came_and_went_left_nothing() {
+    let _turn = turn();
+    let log = Log::new();
+    let stream = log.stream("s").unwrap();
+    let round = |n: u64| {
+        let payload = vec![0u8; 1 << 10];
+        let handler = move |_: &Envelope| _ = &payload;
+        let subscriptions = [
+            log.observe(handler.clone()).unwrap(),
+            stream.observe(handler.clone()).unwrap(),
+            log.feed().named("named").subscribe(handler.clone()).unwrap(),
+            stream.feed().from_beginning().subscribe(handler).unwrap(),
+        ];
+        let mut followers = [log.follow(), stream.feed().from_beginning().follow()];
+        if n.is_multiple_of(100) {
+            stream.append(Message::event("E", "").unwrap()).unwrap();
+        }
+        for follower in &mut followers {
+            _ = follower.try_next();
+        }
+        if n.is_multiple_of(2) {
+            subscriptions.iter().for_each(annals::Subscription::close);
+        }
+    };
+    (0..101).for_each(round);
+    log.truncate_before(log.end().next());
+    log.maintain();
+    let before = live();
+    (1..10_000u64).filter(|n| !n.is_multiple_of(100)).for_each(round);
+    assert_eq!((live() - before, log.subscriber_count()), (0, 0), "bytes and subscriptions that are left");
+}
+
+/// A follower takes the same memory wherever it is, and little: 256 bytes, of a stream less than 1 KiB while it reads.
+#[test]
+fn a_follower_takes_little_memory() {
+    let _turn = turn();
+    let log = Log::builder().no_clock().build().unwrap();
+    let stream = log.stream("s").unwrap();
+    for _ in 0..100_000 {
+        stream.append(Message::event("E", "").unwrap()).unwrap();
+    }
+    drop(log.follow());
+    for of_stream in [false, true] {
+        let feed = |after| if of_stream { stream.feed().after(after) } else { log.feed().after(after) };
+        let mut followers = Vec::with_capacity(1000);
+        let before = live();
+        for n in 0..1000u64 {
+            followers.push(feed(n * 100).follow());
+        }
+        // Somewhere in the middle of it.
+        for follower in &mut followers {
+            assert!(matches!(follower.try_next(), Ok(annals::Followed::Envelope(_))));
+        }
+        let each = (live() - before) / 1000 + size(size_of::<annals::Follower>());
+        println!("a follower of {}: {each} bytes", if of_stream { "a stream" } else { "the log" });
+        assert!(each <= if of_stream { 1024 } else { 256 }, "{each} bytes");
+    }
+}
