@@ -7,9 +7,7 @@
 use std::sync::Mutex;
 
 use annals::{Envelope, Feed, Subscription};
-use annals_loom::{
-    Got, Witness, appending, check_no_failure, event, explore, fill, observe, subscribe, watched_log,
-};
+use annals_loom::{Got, Witness, appending, check_no_failure, event, explore, fill, observe, subscribe, watched_log};
 use loom::thread;
 
 /// A thread that subscribes. What it got by then, and the subscription.
@@ -210,7 +208,8 @@ fn drop_beside_an_append() {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
             let got = Got::default();
-            let subscription = if sequential { subscribe(log.feed(), got.clone()) } else { observe(log.feed(), got.clone()) };
+            let subscription =
+                if sequential { subscribe(log.feed(), got.clone()) } else { observe(log.feed(), got.clone()) };
             let dropping = {
                 let stream = stream.clone();
                 thread::spawn(move || {
