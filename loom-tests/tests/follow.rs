@@ -339,7 +339,7 @@ fn stored_appends_are_delivered() {
         let log = watched_log();
         let stream = log.stream("s").unwrap();
         let last = Final(Got::default(), notes);
-        log.subscribe(move |envelope: &Envelope| last.0.add(envelope)).unwrap().detach();
+        log.observe(move |envelope: &Envelope| last.0.add(envelope)).unwrap().detach();
         let mut appender = log.appender();
         for _ in 0..2 {
             appender.append_with(&stream, event("e"), AppendOptions::new().stored()).unwrap();
