@@ -7,9 +7,7 @@
 use std::sync::Mutex;
 
 use annals::{Envelope, Feed, Subscription};
-use annals_loom::{
-    Got, Witness, appending, check_no_failure, event, explore, fill, observe, subscribe, watched_log,
-};
+use annals_loom::{Got, Witness, appending, check_no_failure, event, explore, fill, observe, subscribe, watched_log};
 use loom::thread;
 
 /// A thread that subscribes. What it got by then, and the subscription.
@@ -29,7 +27,7 @@ fn subscribing(
 #[test]
 fn observe_beside_appends() {
     for of_stream in [false, true] {
-        explore("observe_beside_appends", 2, [vec![], vec![2], vec![1, 2]], move |notes| {
+        explore("observe_beside_appends", 3, [vec![], vec![2], vec![1, 2]], move |notes| {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
             let got = Got::default();
@@ -87,7 +85,7 @@ fn subscribe_from_the_beginning() {
 /// L15: the same of an observer, in no order.
 #[test]
 fn observe_from_the_beginning() {
-    explore("observe_from_the_beginning", 2, [1, 2, 3], move |notes| {
+    explore("observe_from_the_beginning", 3, [1, 2, 3], move |notes| {
         let log = watched_log();
         let stream = log.stream("s").unwrap();
         fill(&stream, 1);
@@ -105,7 +103,7 @@ fn observe_from_the_beginning() {
 /// L9: while one comes, the only other one goes, and with it the word that says that anybody is there: no gap.
 #[test]
 fn one_comes_while_another_goes() {
-    explore("one_comes_while_another_goes", 1, [vec![], vec![3], vec![2, 3], vec![1, 2, 3]], |notes| {
+    explore("one_comes_while_another_goes", 2, [vec![], vec![3], vec![2, 3], vec![1, 2, 3]], |notes| {
         let log = watched_log();
         let stream = log.stream("s").unwrap();
         let other = log.observe(|_: &Envelope| ()).unwrap();
@@ -133,7 +131,7 @@ fn one_comes_while_another_goes() {
 #[test]
 fn the_sets_of_log_and_stream_are_looked_at_at_once() {
     for log_first in [false, true] {
-        explore("the_sets_of_log_and_stream_are_looked_at_at_once", 2, [(0, 0), (0, 1), (1, 1)], move |notes| {
+        explore("the_sets_of_log_and_stream_are_looked_at_at_once", 3, [(0, 0), (0, 1), (1, 1)], move |notes| {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
             let (first_got, then_got) = (Got::default(), Got::default());
@@ -166,7 +164,7 @@ impl Drop for Canary {
 #[test]
 fn close_beside_appends() {
     for (sequential, of_stream) in [(false, false), (false, true), (true, false), (true, true)] {
-        explore("close_beside_appends", 2, [vec![], vec![1], vec![1, 2]], move |notes| {
+        explore("close_beside_appends", 3, [vec![], vec![1], vec![1, 2]], move |notes| {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
             let (got, witness, dropped) = (Got::default(), Witness::default(), std::sync::Arc::new(Mutex::new(false)));
@@ -206,11 +204,12 @@ fn close_beside_appends() {
 #[test]
 fn drop_beside_an_append() {
     for sequential in [false, true] {
-        explore("drop_beside_an_append", 2, [vec![], vec![1]], move |notes| {
+        explore("drop_beside_an_append", 3, [vec![], vec![1]], move |notes| {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
             let got = Got::default();
-            let subscription = if sequential { subscribe(log.feed(), got.clone()) } else { observe(log.feed(), got.clone()) };
+            let subscription =
+                if sequential { subscribe(log.feed(), got.clone()) } else { observe(log.feed(), got.clone()) };
             let dropping = {
                 let stream = stream.clone();
                 thread::spawn(move || {

@@ -5,10 +5,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use annals::{AppendError, AppendOptions, Envelope, Followed, Follower, OnFailure, SubscribeError, WaitError};
-use annals_loom::{
-    Got, Witness, appending, check_no_failure, event, explore, fill, observe, subscribe, watched_log,
-};
+use annals_loom::{Got, Witness, appending, check_no_failure, event, explore, fill, observe, subscribe, watched_log};
 use futures_core::Stream as _;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::thread;
 
 /// A limit that no model comes to: they have no time.
@@ -23,13 +23,14 @@ fn waited_for(follower: &mut Follower, most: usize) -> Vec<u64> {
 /// Who blocks until there is something is woken by the append that there was nothing before.
 #[test]
 fn a_follower_waits_beside_an_append() {
-    for of_stream in [false, true] {
-        explore("a_follower_waits_beside_an_append", 2, [vec![1, 2]], move |notes| {
+    for (of_stream, bound, count) in [(false, 2, 2), (true, 1, 2), (true, 2, 1)] {
+        let expected = (1..=count).collect::<Vec<_>>();
+        explore("a_follower_waits_beside_an_append", bound, [expected], move |notes| {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
             let mut follower = if of_stream { stream.follow() } else { log.follow() };
-            let appender = appending(&stream, 2);
-            let waiting = thread::spawn(move || waited_for(&mut follower, 2));
+            let appender = appending(&stream, count);
+            let waiting = thread::spawn(move || waited_for(&mut follower, count as usize));
             appender.join().unwrap();
             notes.note(waiting.join().unwrap());
         });
@@ -39,16 +40,17 @@ fn a_follower_waits_beside_an_append() {
 /// The same of a task: whose waker is registered while an append looks who waits.
 #[test]
 fn a_task_waits_beside_an_append() {
-    for of_stream in [false, true] {
-        explore("a_task_waits_beside_an_append", 2, [vec![1, 2]], move |notes| {
+    for (of_stream, bound, count) in [(false, 1, 2), (false, 2, 1), (true, 1, 1)] {
+        let expected = (1..=count).collect::<Vec<_>>();
+        explore("a_task_waits_beside_an_append", bound, [expected], move |notes| {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
             let follower = if of_stream { stream.follow() } else { log.follow() };
-            let appender = appending(&stream, 2);
+            let appender = appending(&stream, count);
             let waiting = thread::spawn(move || {
                 let mut follower = pin!(follower);
                 let mut got = Vec::new();
-                while got.len() < 2 {
+                while (got.len() as u64) < count {
                     let next = std::future::poll_fn(|context| follower.as_mut().poll_next(context));
                     let next = loom::future::block_on(next).unwrap();
                     got.extend(next.into_envelope().map(|envelope| envelope.position().get()));
@@ -67,7 +69,7 @@ fn two_followers_wait_beside_an_append() {
     explore("two_followers_wait_beside_an_append", 1, [()], |notes| {
         let log = watched_log();
         let stream = log.stream("s").unwrap();
-        let waiting: Vec<_> = [log.follow(), stream.follow()]
+        let waiting: Vec<_> = [log.follow(), log.follow()]
             .into_iter()
             .map(|mut follower| thread::spawn(move || assert_eq!(waited_for(&mut follower, 1), [1])))
             .collect();
@@ -243,7 +245,11 @@ fn resume_beside_an_append() {
             fill(&stream, 1);
             assert!(subscription.is_parked());
             let resuming = thread::spawn(move || {
-                if skip { subscription.skip() } else { subscription.resume() }
+                if skip {
+                    subscription.skip()
+                } else {
+                    subscription.resume()
+                }
                 subscription
             });
             let appender = appending(&stream, 1);
@@ -308,10 +314,10 @@ fn skip_beside_the_append_that_parks() {
                 assert!(!subscription.is_parked());
                 assert_eq!(subscription.position().unwrap(), 1);
             }
-            parked
+            (parked, subscription)
         });
         appender.join().unwrap();
-        let parked = skipping.join().unwrap();
+        let (parked, _subscription) = skipping.join().unwrap();
         assert_eq!(log.metrics().failed, 1);
         notes.note(parked);
     });
@@ -333,7 +339,7 @@ fn stored_appends_are_delivered() {
         let log = watched_log();
         let stream = log.stream("s").unwrap();
         let last = Final(Got::default(), notes);
-        log.subscribe(move |envelope: &Envelope| last.0.add(envelope)).unwrap().detach();
+        log.observe(move |envelope: &Envelope| last.0.add(envelope)).unwrap().detach();
         let mut appender = log.appender();
         for _ in 0..2 {
             appender.append_with(&stream, event("e"), AppendOptions::new().stored()).unwrap();
@@ -344,29 +350,31 @@ fn stored_appends_are_delivered() {
 /// L3, L9, L15: two appends, one who subscribes from the beginning, and a reader: what was delivered is in the log.
 #[test]
 fn appends_a_subscription_and_a_reader() {
-    explore("appends_a_subscription_and_a_reader", 1, [(0, 0)], |notes| {
+    let outcomes = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)];
+    explore("appends_a_subscription_and_a_reader", 1, outcomes, |notes| {
         let log = watched_log();
         let stream = log.stream("s").unwrap();
-        let got = Got::default();
+        let delivered = Arc::new(AtomicU64::new(0));
         let appender = appending(&stream, 2);
         let subscriber = {
-            let (log, got) = (log.clone(), got.clone());
-            thread::spawn(move || subscribe(log.feed().from_beginning(), got))
-        };
-        let reader = {
-            let (log, got) = (log.clone(), got.clone());
+            let (log, delivered) = (log.clone(), delivered.clone());
             thread::spawn(move || {
-                let delivered = got.list();
-                let end = log.end().get();
-                assert_eq!(delivered, (1..=delivered.len() as u64).collect::<Vec<_>>());
-                (delivered.len() as u64, end)
+                let count = move |envelope: &Envelope| {
+                    // Release: pairs with the load of the reader.
+                    let before = delivered.fetch_add(1, Ordering::Release);
+                    assert_eq!(envelope.position(), before + 1);
+                };
+                log.feed().from_beginning().subscribe(count).unwrap()
             })
         };
+        let reader = {
+            let log = log.clone();
+            thread::spawn(move || (delivered.load(Ordering::Acquire), log.end().get()))
+        };
         appender.join().unwrap();
-        let _subscription = subscriber.join().unwrap();
-        let (delivered, end) = reader.join().unwrap();
+        let subscription = subscriber.join().unwrap();
         check_no_failure(&log);
-        assert_eq!(got.list(), [1, 2]);
-        notes.note((delivered, end));
+        assert_eq!(subscription.position().unwrap(), 2);
+        notes.note(reader.join().unwrap());
     });
 }

@@ -46,7 +46,7 @@ fn close_inside_the_handler() {
     for sequential in [false, true] {
         let outcomes: &[&[u64]] = if sequential { &[&[1]] } else { &[&[1], &[2], &[1, 2]] };
         let outcomes = outcomes.iter().map(|outcome| outcome.to_vec());
-        explore("close_inside_the_handler", 2, outcomes, move |notes| {
+        explore("close_inside_the_handler", 3, outcomes, move |notes| {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
             let (got, own) = (Got::default(), Own::default());

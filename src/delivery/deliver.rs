@@ -225,16 +225,19 @@ impl Delivery {
         names.get()?.iter().find(|sequential| sequential.name() == Some(name)).cloned()
     }
 
-    /// Delivers to a sequential subscription what is before `end`, now or when the turn comes.
-    pub(crate) fn catch_up(log: &Log, sequential: &Arc<Sequential>, end: Position) {
-        let drain = move |log: &Log, sequential: &Sequential| {
-            sequential.pass_or_wait(log, end.get(), None, None, Self::of(log));
+    /// Delivers to a sequential subscription what is before `end`, now or when the turn comes. Until then nobody who closes it
+    /// goes on: that is what the member is for.
+    pub(crate) fn catch_up(log: &Log, member: &Arc<Member>, end: Position) {
+        let drain = move |log: &Log, member: &Member| {
+            if let Consumer::Sequential(sequential) = member.consumer() {
+                sequential.pass_or_wait(log, end.get(), None, None, Self::of(log));
+            }
         };
         turn::take(
-            || drain(log, sequential),
+            || drain(log, member),
             || {
-                let (log, sequential) = (log.clone(), sequential.clone());
-                Box::new(move || drain(&log, &sequential))
+                let (log, member) = (log.clone(), member.clone());
+                Box::new(move || drain(&log, &member))
             },
         );
     }

@@ -113,7 +113,14 @@ impl Mailbox {
         let (log, spans) = (pending.log.clone(), pending.all());
         drop(taken);
         for index in spans.into_iter().flatten() {
-            turn::take(|| deliver(&log, index), || unreachable!("this thread runs no handlers but by turns"));
+            // Later only when there is no thread to be had, and a handler appends.
+            turn::take(
+                || deliver(&log, index),
+                || {
+                    let log = log.clone();
+                    Box::new(move || deliver(&log, index))
+                },
+            );
         }
     }
 }

@@ -163,7 +163,7 @@ impl Feed {
         // From here on everybody who appends sees the member.
         let end = log.core().settle_watched(&log.core().pin());
         sequential.start(end);
-        Delivery::catch_up(&log, &sequential, Position::new(end));
+        Delivery::catch_up(&log, &member, Position::new(end));
         Ok(subscription)
     }
 
@@ -240,7 +240,10 @@ fn come_near(log: &Log, sequential: &Arc<Sequential>) {
         if end.get().saturating_sub(sequential.position().get()) <= NEAR {
             return;
         }
-        Delivery::catch_up(log, sequential, end);
+        turn::take(
+            || sequential.pass_or_wait(log, end.get(), None, None, Delivery::of(log)),
+            || unreachable!("not inside a handler"),
+        );
     }
 }
 

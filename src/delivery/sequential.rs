@@ -162,7 +162,9 @@ impl Sequential {
     /// Its place in the log, unless another thread was faster.
     pub(crate) fn start(&self, index: u64) {
         // Release: as above. Acquire: not needed, the loser looks again.
-        let _ = self.next.compare_exchange(PENDING, index, Ordering::Release, Ordering::Relaxed);
+        if self.next.compare_exchange(PENDING, index, Ordering::Release, Ordering::Relaxed).is_ok() {
+            self.waiters.wake_all();
+        }
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -181,17 +183,24 @@ impl Sequential {
         let _ = self.state.compare_exchange(PARKED, ACTIVE, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Goes on, after the envelope that failed.
+    /// Goes on, after the envelope that failed. Waits for whoever parked it to give the claim back: no handler runs until then,
+    /// so this may be called inside one.
     pub(crate) fn skip(&self) {
-        if self.is_parked()
-            && let Some(run) = self.claim.lend(|| unreachable!("put there by `new`"))
-            && self.is_parked()
-        {
-            let next = self.next();
-            self.next.store(next + 1, Ordering::Release);
+        self.waiters.block(None, || {
+            if !self.is_parked() {
+                return true;
+            }
+            let Some(run) = self.claim.lend(|| unreachable!("put there by `new`")) else { return false };
+            if self.is_parked() {
+                // Release: as in `deliver`, which left the cursor before the envelope that failed.
+                self.next.store(self.next() + 1, Ordering::Release);
+                self.resume();
+            }
             drop(run);
-            self.resume();
-        }
+            true
+        });
+        // Those who found it claimed.
+        self.waiters.wake_all();
     }
 
     /// Nothing is delivered any more; those who wait go on.
@@ -280,7 +289,7 @@ impl Sequential {
             let view = View::new(log.clone(), Position::new(end));
             log.end().get() >= end && view.read_stream(stream).after(next).cursor().next().is_none()
         };
-        next >= end || next != PENDING && self.stream.as_deref().is_some_and(nothing_between)
+        next != PENDING && (next >= end || self.stream.as_deref().is_some_and(nothing_between))
     }
 
     /// The failure of the envelope at `position`, if it is remembered.
@@ -354,6 +363,8 @@ impl Sequential {
                     self.remember(Failure::new(position, self.name(), error), delivery);
                     if self.on_failure != OnFailure::Continue {
                         let state = if self.on_failure == OnFailure::Park { PARKED } else { STOPPED };
+                        // Right before the envelope, for `skip`. Release: as below.
+                        self.next.store(position.get() - 1, Ordering::Release);
                         // Release: pairs with the load in `is_active`. Unless it was stopped meanwhile.
                         let _ = self.state.compare_exchange(ACTIVE, state, Ordering::Release, Ordering::Relaxed);
                         telemetry::halted(self.name(), position.get(), state == PARKED);

@@ -8,9 +8,9 @@ use thiserror::Error;
 use super::deliver::Delivery;
 use super::door::Door;
 use super::keyed::Topic;
-use super::member::Member;
+use super::member::{Consumer, Member};
 use super::sequential::Sequential;
-use super::set::Left;
+use super::set::{Left, Member as _};
 use super::telemetry;
 use crate::log::{Interest, Log, Stream};
 use crate::model::Position;
@@ -147,18 +147,31 @@ impl Subscription {
     /// Goes on where it was parked, with the envelope that failed, up to the end of the log: on this thread, or after the
     /// handler at hand.
     pub fn resume(&self) {
-        if let Some(sequential) = &self.sequential {
-            sequential.resume();
-            Delivery::catch_up(&self.log, sequential, self.log.end());
-        }
+        self.go_on(Sequential::resume);
     }
 
     /// Goes on where it was parked, after the envelope that failed; as [`resume`](Self::resume).
     pub fn skip(&self) {
-        if let Some(sequential) = &self.sequential {
-            sequential.skip();
-            Delivery::catch_up(&self.log, sequential, self.log.end());
-        }
+        self.go_on(Sequential::skip);
+    }
+
+    fn go_on(&self, how: impl FnOnce(&Sequential)) {
+        let Some(member) = self.member() else { return };
+        let Consumer::Sequential(sequential) = member.consumer() else { return };
+        how(sequential);
+        // Who appends after this end sees that it goes on.
+        let core = self.log.core();
+        let end = core.settle_watched(&core.pin());
+        Delivery::catch_up(&self.log, &member, Position::new(end));
+    }
+
+    /// Its member, unless it was unsubscribed: whoever has it keeps the door from opening.
+    fn member(&self) -> Option<Arc<Member>> {
+        let set = match &self.place {
+            Place::Log => &Delivery::of(&self.log).all,
+            Place::Stream(_, topic) => &topic.set,
+        };
+        set.load().get()?.members.iter().find(|member| member.number() == self.number).cloned()
     }
 
     fn leave(&self) {

@@ -58,7 +58,13 @@ impl Tail {
                 return Step::Removed(removed);
             }
             if !self.is_visible() {
-                return if self.is_closed() { Step::Closed } else { Step::End };
+                if !self.is_closed() {
+                    return Step::End;
+                }
+                // It may have been appended between the two looks, and the log closed after that.
+                if !self.is_visible() {
+                    return Step::Closed;
+                }
             }
             // A segment that has been removed meanwhile is not found; then the floor is beyond it.
             if (self.held.holds(self.next) || self.held.change(self.next))

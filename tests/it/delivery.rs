@@ -431,3 +431,32 @@ fn closing_the_log_ends_every_wait() {
     assert_eq!(log.subscribe(|_: &Envelope| {}).unwrap_err(), SubscribeError::Closed);
     assert!(log.is_closed());
 }
+
+#[test]
+fn skipping_goes_past_what_failed_whatever_lies_before_it() {
+    let log = Log::builder().segment_slots(2).build().unwrap();
+    for _ in 0..4 {
+        log.append("other", event("A")).unwrap();
+    }
+    let calls = Arc::new(AtomicUsize::new(0));
+    let handler = |calls: &Arc<AtomicUsize>| {
+        let calls = calls.clone();
+        move |_: &Envelope| if calls.fetch_add(1, Ordering::Relaxed) == 0 { Err("no") } else { Ok(()) }
+    };
+    // Envelopes of other streams before it.
+    let stream = log.stream("s").unwrap();
+    let parked = stream.feed().from_beginning().on_failure(OnFailure::Park).subscribe(handler(&calls)).unwrap();
+    stream.append(event("B")).unwrap();
+    assert!(parked.is_parked());
+    parked.skip();
+    assert!(!parked.is_parked());
+    assert_eq!((calls.load(Ordering::Relaxed), parked.position().unwrap().get()), (1, 5));
+    // A gap before it.
+    log.truncate_before(5);
+    calls.store(0, Ordering::Relaxed);
+    let parked = log.feed().after(0).on_failure(OnFailure::Park).subscribe(handler(&calls)).unwrap();
+    parked.skip();
+    assert!(!parked.is_parked());
+    assert_eq!((calls.load(Ordering::Relaxed), parked.position().unwrap().get()), (1, 5));
+    assert_eq!(log.metrics().failed, 3, "two envelopes, one gap");
+}
