@@ -174,7 +174,7 @@ fn close_the_log_beside_a_subscription() {
 /// Who waits for a subscription is woken when it has passed the position, and sees what its handler did.
 #[test]
 fn wait_for_a_subscription_beside_an_append() {
-    explore("wait_for_a_subscription_beside_an_append", 2, [()], |notes| {
+    explore("wait_for_a_subscription_beside_an_append", 3, [()], |notes| {
         let log = watched_log();
         let stream = log.stream("s").unwrap();
         let witness = Witness::default();

@@ -98,6 +98,45 @@ fn subscribe_inside_a_handler() {
     }
 }
 
+/// L14: a handler subscribes one to the past, which it gets when its turn comes; another thread closes that one: quiet after.
+#[test]
+fn close_what_a_handler_subscribed() {
+    explore("close_what_a_handler_subscribed", 2, [None, Some(vec![]), Some(vec![1])], |notes| {
+        let log = watched_log();
+        let stream = log.stream("s").unwrap();
+        let got = Got::default();
+        // Loom's: who takes it comes after who put it there.
+        let made = loom::sync::Arc::new(loom::sync::Mutex::new(None));
+        let (inside, slot, feed_log) = (got.clone(), made.clone(), Mutex::new(Some(log.clone())));
+        let outer = log
+            .observe(move |_: &Envelope| {
+                let Some(log) = feed_log.lock().unwrap().take() else { return };
+                let subscription = subscribe(log.feed().from_beginning(), inside.clone());
+                *slot.lock().unwrap() = Some(subscription);
+            })
+            .unwrap();
+        let appender = appending(&stream, 1);
+        let closer = {
+            let (got, made) = (got.clone(), made.clone());
+            thread::spawn(move || {
+                let subscription: Option<Subscription> = made.lock().unwrap().take();
+                let subscription = subscription?;
+                subscription.close();
+                Some(got.list())
+            })
+        };
+        appender.join().unwrap();
+        let quiet = closer.join().unwrap();
+        check_no_failure(&log);
+        if let Some(quiet) = &quiet {
+            assert_eq!(&got.list(), quiet);
+        }
+        drop(outer);
+        drop(made.lock().unwrap().take());
+        notes.note(quiet);
+    });
+}
+
 /// L12: a handler appends, beside a second appender: that is delivered after the envelope at hand, before the outermost
 /// append returns, in order to a sequential one.
 #[test]
