@@ -2,10 +2,11 @@
 """Breaks annals on purpose, one thing at a time, and shows which model notices.
 
 Each mutation replaces one piece of source text, which must be there exactly once, in a copy of the project; then the
-model that guards it is run and must fail. Every model guards something. Usage: mutate.py [NAME ...]; without names, all
-of them. Exit status 1 when a mutation survives or its text is gone, or when a model has none.
+model that guards it is run and must fail. Every model guards something. Usage: mutate.py [--part K/N] [NAME ...];
+without, all of them. Exit status 1 when a mutation survives or its text is gone, or when a model has none.
 """
 
+import argparse
 import os
 import pathlib
 import re
@@ -67,8 +68,8 @@ MUTATIONS = [
      "let _ = (published.entry(), guard);",
      "append", "a_stopped_appender_is_helped"),
     ("help forgets the rest of a batch", "log/append.rs",
-     "                    self.finish_batch(spot, record, guard);\n                    true",
-     "                    Self::finish_one(spot, record, guard);\n                    true",
+     "                self.finish_batch(spot, record, guard);\n                true",
+     "                Self::finish_one(spot, record, guard);\n                true",
      "append", "a_stopped_batch_is_helped"),
     ("half a batch is visible", "log/core.rs",
      "Seen::Done(_) => spot.index += 1,\n                Seen::More(_) => match Self::after_batch(spot) {\n"
@@ -463,7 +464,12 @@ def without_mutation(tree):
 
 
 def main():
-    wanted = set(sys.argv[1:])
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("names", nargs="*", help="only these; without, all")
+    arguments.add_argument("--part", default="1/1", help="every so manieth: 2/4 is the second of every four")
+    arguments = arguments.parse_args()
+    wanted = set(arguments.names)
+    part, parts = map(int, arguments.part.split("/"))
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "mutants"
     tree = target / "tree"
     copied(tree)
@@ -472,8 +478,8 @@ def main():
         print(f"{model}: nothing shows that it can fail", flush=True)
         failed = True
     print("| broken | noticed by | s |\n| --- | --- | --- |", flush=True)
-    for name, file, text, replacement, test, model in MUTATIONS:
-        if wanted and name not in wanted:
+    for number, (name, file, text, replacement, test, model) in enumerate(MUTATIONS):
+        if wanted and name not in wanted or number % parts != part % parts:
             continue
         path = tree / "src" / file
         source = path.read_text()

@@ -2,6 +2,7 @@
 #![cfg(all(feature = "tracing", feature = "metrics"))]
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::{Arc, Mutex};
 
 use annals::{Envelope, Log, Message};
@@ -15,7 +16,7 @@ struct Says(String);
 
 impl Visit for Says {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        self.0.push_str(&format!("{}={value:?} ", field.name()));
+        write!(self.0, "{}={value:?} ", field.name()).unwrap();
     }
 }
 

@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(1);
 
 /// Positions that a follower waits for until the log is closed, or so many of them.
 fn waited_for(follower: &mut Follower, most: usize) -> Vec<u64> {
-    let envelopes = follower.iter().filter_map(Followed::into_envelope);
+    let envelopes = follower.items().filter_map(Followed::into_envelope);
     envelopes.map(|envelope| envelope.position().get()).take(most).collect()
 }
 
@@ -151,7 +151,7 @@ fn close_the_log_beside_a_subscription() {
         let log = watched_log();
         let closer = {
             let log = log.clone();
-            thread::spawn(move || drop(log.close()))
+            thread::spawn(move || _ = log.close())
         };
         let subscriber = {
             let log = log.clone();

@@ -39,7 +39,7 @@ pub(crate) struct Delivery {
 impl Watcher for Delivery {
     fn appended(&self, log: &Log, envelopes: &[Envelope], stored: bool) -> Failures {
         self.wake_followers(log, envelopes);
-        if !self.has_subscribers(log, envelopes) {
+        if !Self::has_subscribers(log, envelopes) {
             return Failures::NONE;
         }
         if stored {
@@ -108,7 +108,7 @@ impl Delivery {
         }
     }
 
-    fn has_subscribers(&self, log: &Log, envelopes: &[Envelope]) -> bool {
+    fn has_subscribers(log: &Log, envelopes: &[Envelope]) -> bool {
         let has = |word: u64| word % Interest::STREAM > Interest::WAITING;
         has(log.core().interest.word()) || envelopes.iter().any(|envelope| has(envelope.interest().word()))
     }

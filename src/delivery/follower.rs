@@ -190,7 +190,7 @@ impl Follower {
     }
 
     /// Waits for items, and ends when the log is closed and everything has been read.
-    pub fn iter(&mut self) -> Items<&mut Self> {
+    pub fn items(&mut self) -> Items<&mut Self> {
         Items(self)
     }
 
@@ -390,15 +390,6 @@ impl IntoIterator for Follower {
 
     fn into_iter(self) -> Items<Self> {
         Items(self)
-    }
-}
-
-impl<'f> IntoIterator for &'f mut Follower {
-    type Item = Followed;
-    type IntoIter = Items<&'f mut Follower>;
-
-    fn into_iter(self) -> Items<&'f mut Follower> {
-        self.iter()
     }
 }
 

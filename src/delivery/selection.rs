@@ -5,11 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::log::Envelope;
 use crate::model::Query;
 
+/// A filter of the user's.
+type Filter = dyn Fn(&Envelope) -> bool + Send + Sync;
+
 /// Everything, unless a query or a filter leaves it out.
 #[derive(Default)]
 pub(crate) struct Selection {
     pub(crate) query: Option<Query>,
-    pub(crate) filter: Option<Box<dyn Fn(&Envelope) -> bool + Send + Sync>>,
+    pub(crate) filter: Option<Box<Filter>>,
 }
 
 impl Selection {

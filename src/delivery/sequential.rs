@@ -360,7 +360,7 @@ impl Sequential {
                     delivery.tally.add(DELIVERED, 1);
                 }
                 Err(error) => {
-                    self.remember(Failure::new(position, self.name(), error), delivery);
+                    self.remember(&Failure::new(position, self.name(), error), delivery);
                     if self.on_failure != OnFailure::Continue {
                         let state = if self.on_failure == OnFailure::Park { PARKED } else { STOPPED };
                         // Right before the envelope, for `skip`. Release: as below.
@@ -381,10 +381,10 @@ impl Sequential {
 
     fn report_removed(&self, from: u64, count: u64, delivery: &Delivery) {
         let error = HandlerError::Removed(count);
-        self.remember(Failure::new(Position::new(from + 1), self.name(), error), delivery);
+        self.remember(&Failure::new(Position::new(from + 1), self.name(), error), delivery);
     }
 
-    fn remember(&self, failure: Failure, delivery: &Delivery) {
+    fn remember(&self, failure: &Failure, delivery: &Delivery) {
         self.failures.change(|old| {
             let mut all = old.cloned().unwrap_or_default();
             if all.len() == REMEMBERED {
@@ -395,6 +395,6 @@ impl Sequential {
         });
         // Relaxed: a counter. Who waited for the cursor comes after it.
         self.failed.fetch_add(1, Ordering::Relaxed);
-        delivery.report(&failure);
+        delivery.report(failure);
     }
 }

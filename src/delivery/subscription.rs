@@ -216,7 +216,10 @@ impl Drop for Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("number", &self.number).field("position", &self.position()).finish()
+        f.debug_struct("Subscription")
+            .field("number", &self.number)
+            .field("position", &self.position())
+            .finish_non_exhaustive()
     }
 }
 

@@ -118,10 +118,4 @@ impl Waiters {
             wait::park(until);
         }
     }
-
-    /// Nobody is on the list.
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.load().get().is_none_or(Vec::is_empty)
-    }
 }

@@ -407,16 +407,14 @@ impl Core {
                 Self::finish_one(spot, record, guard);
                 true
             }
-            Seen::More(record) => match Self::after_batch(*spot) {
-                Some(after) => {
+            Seen::More(record) => {
+                if let Some(after) = Self::after_batch(*spot) {
                     *spot = after;
-                    false
+                    return false;
                 }
-                None => {
-                    self.finish_batch(spot, record, guard);
-                    true
-                }
-            },
+                self.finish_batch(spot, record, guard);
+                true
+            }
         }
     }
 

@@ -267,9 +267,10 @@ pub(crate) fn record(
 /// Tells those who watch of an append, and the caller of deliveries that failed.
 #[cold]
 #[inline(never)]
-fn told(log: &Log, appended: Appended, envelope: &Envelope, stored: bool) -> AppendResult {
-    let failures = watch::tell(log, std::slice::from_ref(envelope), stored);
-    Ok(Appended { failures, ..appended })
+#[allow(clippy::unnecessary_wraps, reason = "written where the caller's result goes")]
+fn told(log: &Log, mut appended: Appended, envelope: &Envelope, stored: bool) -> AppendResult {
+    appended.failures = watch::tell(log, std::slice::from_ref(envelope), stored);
+    Ok(appended)
 }
 
 #[cold]

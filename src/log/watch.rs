@@ -50,7 +50,7 @@ impl Interest {
     /// Whether somebody watches all that has this word.
     #[inline]
     pub(crate) fn is_for_all(word: u64) -> bool {
-        word % Self::STREAM != 0
+        word & (Self::STREAM - 1) != 0
     }
 
     pub(crate) fn add(&self, what: u64) {

@@ -122,7 +122,7 @@ fn failures_reach_the_caller_and_the_hook_and_nobody_else() {
         assert_eq!(failure.position(), 1);
         inside.fetch_add(1, Ordering::Relaxed);
     });
-    let _panics = log.feed().named("panics").observe(|_: &Envelope| assert!(false, "on purpose")).unwrap();
+    let _panics = log.feed().named("panics").observe(|_: &Envelope| -> () { panic!("on purpose") }).unwrap();
     let _fails = log.feed().named("fails").subscribe(|_: &Envelope| Err::<(), _>("no")).unwrap();
     let (got, handler) = seen();
     let _well = log.observe(handler).unwrap();
@@ -277,8 +277,8 @@ fn a_follower_meets_everything_and_is_told_where_it_stands() {
     assert!(matches!(of_log.try_next(), Ok(Followed::Truncated { missed: 14 })));
     assert!(matches!(of_stream.try_next(), Ok(Followed::Truncated { missed: 7 })), "{of_stream:?}");
     log.close();
-    assert_eq!(of_log.iter().filter_map(Followed::into_envelope).count(), 6);
-    assert_eq!(of_stream.iter().filter_map(Followed::into_envelope).count(), 3);
+    assert_eq!(of_log.items().filter_map(Followed::into_envelope).count(), 6);
+    assert_eq!(of_stream.items().filter_map(Followed::into_envelope).count(), 3);
     assert_eq!(of_log.try_next().unwrap_err(), NothingYet::Closed);
     assert_eq!(of_stream.try_next().unwrap_err(), NothingYet::Closed);
     assert!(matches!(log.append("s", event("C")).unwrap_err().error, AppendError::Closed));
@@ -311,7 +311,7 @@ fn a_follower_that_waits_is_woken() {
         drop(thread);
     }
     let mut waits = log.follow();
-    let thread = std::thread::spawn(move || waits.iter().count());
+    let thread = std::thread::spawn(move || waits.items().count());
     std::thread::sleep(Duration::from_millis(20));
     log.close();
     assert_eq!(thread.join().unwrap(), 1, "caught up, then closed");

@@ -100,7 +100,7 @@ fn subscribe_for_a_while(log: &Log, returned: &Returned, dice: &mut Dice) -> Arc
         }
         inside.push(envelope.position().get());
         at_once.fetch_sub(1, Ordering::AcqRel);
-        if panics && envelope.position().get() % 100 == 0 {
+        if panics && envelope.position().get().is_multiple_of(100) {
             std::panic::resume_unwind(Box::new("on purpose"));
         }
     };
@@ -180,7 +180,7 @@ fn subscriptions_come_and_go_while_eight_threads_append() {
             .collect();
         let follows = scope.spawn(|| {
             let mut next = 1;
-            for item in &mut follower {
+            for item in follower.items() {
                 if let Followed::Envelope(envelope) = item {
                     assert_eq!(envelope.position(), next, "a follower meets everything in order");
                     next += 1;

@@ -68,10 +68,12 @@ fn tokio_broadcast(consumers: usize) -> impl FnMut(u64) -> Sample {
         let (sender, _) = tokio::sync::broadcast::channel(OPS as usize);
         let receive = |_| {
             let mut receiver = sender.subscribe();
-            Box::new(move |ops: u64| (0..ops).for_each(|_| drop(black_box(receiver.blocking_recv().expect("it is there"))))) as Consume
+            Box::new(move |ops: u64| {
+                (0..ops).for_each(|_| _ = black_box(receiver.blocking_recv().expect("it is there")))
+            }) as Consume
         };
         let receivers = (0..consumers).map(receive).collect();
-        let produce = move |ops| (0..ops).for_each(|n: u64| drop(sender.send(n)));
+        let produce = move |ops| (0..ops).for_each(|n: u64| _ = sender.send(n));
         run(ops, Box::new(produce), receivers)
     }
 }
@@ -86,7 +88,7 @@ fn channels<S: Send + 'static, R: Send + 'static>(
     move |ops| {
         let (mut senders, receivers): (Vec<S>, Vec<R>) = (0..consumers).map(|_| make()).unzip();
         let consume = |mut receiver: R| {
-            Box::new(move |ops: u64| (0..ops).for_each(|_| drop(black_box(receive(&mut receiver))))) as Consume
+            Box::new(move |ops: u64| (0..ops).for_each(|_| _ = black_box(receive(&mut receiver)))) as Consume
         };
         let produce = move |ops| (0..ops).for_each(|n| senders.iter_mut().for_each(|sender| send(sender, n)));
         run(ops, Box::new(produce), receivers.into_iter().map(consume).collect())
@@ -94,20 +96,24 @@ fn channels<S: Send + 'static, R: Send + 'static>(
 }
 
 fn crossbeam(consumers: usize) -> impl FnMut(u64) -> Sample {
-    let send = |sender: &mut crossbeam_channel::Sender<u64>, n| drop(sender.send(n));
+    let send = |sender: &mut crossbeam_channel::Sender<u64>, n| _ = sender.send(n);
     channels(consumers, crossbeam_channel::unbounded, send, |receiver: &mut crossbeam_channel::Receiver<u64>| {
         receiver.recv().expect("it comes")
     })
 }
 
 fn flume(consumers: usize) -> impl FnMut(u64) -> Sample {
-    let send = |sender: &mut flume::Sender<u64>, n| drop(sender.send(n));
-    channels(consumers, flume::unbounded, send, |receiver: &mut flume::Receiver<u64>| receiver.recv().expect("it comes"))
+    let send = |sender: &mut flume::Sender<u64>, n| _ = sender.send(n);
+    channels(consumers, flume::unbounded, send, |receiver: &mut flume::Receiver<u64>| {
+        receiver.recv().expect("it comes")
+    })
 }
 
 fn kanal(consumers: usize) -> impl FnMut(u64) -> Sample {
-    let send = |sender: &mut kanal::Sender<u64>, n| drop(sender.send(n));
-    channels(consumers, kanal::unbounded, send, |receiver: &mut kanal::Receiver<u64>| receiver.recv().expect("it comes"))
+    let send = |sender: &mut kanal::Sender<u64>, n| _ = sender.send(n);
+    channels(consumers, kanal::unbounded, send, |receiver: &mut kanal::Receiver<u64>| {
+        receiver.recv().expect("it comes")
+    })
 }
 
 fn rtrb(consumers: usize) -> impl FnMut(u64) -> Sample {
@@ -130,7 +136,8 @@ fn bus(consumers: usize) -> impl FnMut(u64) -> Sample {
         let mut bus = bus::Bus::new(PLACES);
         let receive = |_| {
             let mut receiver = bus.add_rx();
-            Box::new(move |ops: u64| (0..ops).for_each(|_| drop(black_box(receiver.recv().expect("it comes"))))) as Consume
+            Box::new(move |ops: u64| (0..ops).for_each(|_| _ = black_box(receiver.recv().expect("it comes"))))
+                as Consume
         };
         let receivers = (0..consumers).map(receive).collect();
         run(ops, Box::new(move |ops| (0..ops).for_each(|n: u64| bus.broadcast(n))), receivers)
@@ -142,11 +149,12 @@ fn async_broadcast(consumers: usize) -> impl FnMut(u64) -> Sample {
         let (sender, receiver) = async_broadcast::broadcast(PLACES);
         let receive = |_| {
             let mut receiver = receiver.new_receiver();
-            Box::new(move |ops: u64| (0..ops).for_each(|_| drop(black_box(receiver.recv_blocking().expect("it comes"))))) as Consume
+            Box::new(move |ops: u64| (0..ops).for_each(|_| _ = black_box(receiver.recv_blocking().expect("it comes"))))
+                as Consume
         };
         let receivers = (0..consumers).map(receive).collect();
         drop(receiver);
-        run(ops, Box::new(move |ops| (0..ops).for_each(|n: u64| drop(sender.broadcast_blocking(n)))), receivers)
+        run(ops, Box::new(move |ops| (0..ops).for_each(|n: u64| _ = sender.broadcast_blocking(n))), receivers)
     }
 }
 
@@ -154,7 +162,7 @@ fn async_broadcast(consumers: usize) -> impl FnMut(u64) -> Sample {
 fn disruptor(consumers: usize) -> impl FnMut(u64) -> Sample {
     use disruptor::{BusySpin, Producer, build_single_producer};
     move |ops| {
-        let handle = |event: &u64, _: disruptor::Sequence, _: bool| drop(black_box(*event));
+        let handle = |event: &u64, _: disruptor::Sequence, _: bool| _ = black_box(*event);
         let builder = build_single_producer(PLACES, || 0u64, BusySpin).handle_events_with(handle);
         let produce = |mut producer: Box<dyn FnMut(u64) + Send>| {
             Box::new(move |ops| {
@@ -197,7 +205,13 @@ fn two_consumers() -> Group {
 }
 
 /// How late a message is on another thread, one at a time with pauses between. Times of the clock of the machine.
-fn late(name: &'static str, pause: Duration, count: u64, mut send: impl FnMut(u64), receive: impl FnMut() -> u64 + Send) -> Latency {
+fn late(
+    name: &'static str,
+    pause: Duration,
+    count: u64,
+    mut send: impl FnMut(u64),
+    receive: impl FnMut() -> u64 + Send,
+) -> Latency {
     let start = Instant::now();
     let now = move || u64::try_from(start.elapsed().as_nanos()).expect("centuries");
     let times = thread::scope(|scope| {
@@ -247,31 +261,55 @@ pub fn latencies() -> Vec<Latency> {
     let (near, far) = (Duration::from_micros(5), Duration::from_millis(1));
     let log = timeless();
     let mut follower = log.follow();
-    let spins = late("annals, follower spinning", near, 50_000, appends(&log), move || loop {
-        match follower.try_next() {
-            Ok(item) => if let Some(n) = number_of(&item) { return n },
-            Err(_) => spin_loop(),
+    let spins = late("annals, follower spinning", near, 50_000, appends(&log), move || {
+        loop {
+            match follower.try_next() {
+                Ok(item) => {
+                    if let Some(n) = number_of(&item) {
+                        return n;
+                    }
+                }
+                Err(_) => spin_loop(),
+            }
         }
     });
     let (sender, receiver) = crossbeam_channel::unbounded();
-    let crossbeam_spins = late("crossbeam-channel, spinning", near, 50_000, |n| drop(sender.send(n)), move || loop {
-        match receiver.try_recv() {
-            Ok(n) => return n,
-            Err(_) => spin_loop(),
-        }
-    });
+    let crossbeam_spins = late(
+        "crossbeam-channel, spinning",
+        near,
+        50_000,
+        |n| _ = sender.send(n),
+        move || loop {
+            match receiver.try_recv() {
+                Ok(n) => return n,
+                Err(_) => spin_loop(),
+            }
+        },
+    );
     let log = timeless();
     let mut follower = log.follow();
-    let parked = late("annals, follower parked", far, 2_000, appends(&log), move || loop {
-        if let Some(n) = follower.wait().as_ref().and_then(number_of) {
-            return n;
+    let parked = late("annals, follower parked", far, 2_000, appends(&log), move || {
+        loop {
+            if let Some(n) = follower.wait().as_ref().and_then(number_of) {
+                return n;
+            }
         }
     });
     let (sender, mut receiver) = tokio::sync::broadcast::channel(PLACES);
-    let tokio_parked =
-        late("tokio broadcast, parked", far, 2_000, |n| drop(sender.send(n)), move || receiver.blocking_recv().expect("it comes"));
+    let tokio_parked = late(
+        "tokio broadcast, parked",
+        far,
+        2_000,
+        |n| _ = sender.send(n),
+        move || receiver.blocking_recv().expect("it comes"),
+    );
     let (sender, receiver) = crossbeam_channel::unbounded();
-    let crossbeam_parked =
-        late("crossbeam-channel, parked", far, 2_000, |n| drop(sender.send(n)), move || receiver.recv().expect("it comes"));
+    let crossbeam_parked = late(
+        "crossbeam-channel, parked",
+        far,
+        2_000,
+        |n| _ = sender.send(n),
+        move || receiver.recv().expect("it comes"),
+    );
     vec![spins, crossbeam_spins, parked, tokio_parked, crossbeam_parked]
 }
