@@ -462,7 +462,7 @@ def main():
     tree = target / "tree"
     copied(tree)
     failed = False
-    for model in without_mutation(tree):
+    for model in without_mutation(tree) if parts == 1 and not wanted else []:
         print(f"{model}: nothing shows that it can fail", flush=True)
         failed = True
     print("| broken | noticed by | s |\n| --- | --- | --- |", flush=True)
