@@ -460,3 +460,55 @@ fn skipping_goes_past_what_failed_whatever_lies_before_it() {
     assert_eq!((calls.load(Ordering::Relaxed), parked.position().unwrap().get()), (1, 5));
     assert_eq!(log.metrics().failed, 3, "two envelopes, one gap");
 }
+
+/// L6, L10: a thread that stands still between its append and the delivery of it holds up nobody, and its envelope gets to
+/// sequential subscribers all the same.
+#[test]
+fn an_appender_that_stands_still_before_its_delivery_is_delivered_for() {
+    let log = Log::new();
+    let (stuck, go_on) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let (tell, wait) = (Mutex::new(stuck.0), Mutex::new(go_on.1));
+    // Called before the subscriber, so that the first appender gets no further than here.
+    let _observer = log
+        .observe(move |envelope: &Envelope| {
+            if envelope.position() == 1 {
+                tell.lock().unwrap().send(()).unwrap();
+                wait.lock().unwrap().recv().unwrap();
+            }
+        })
+        .unwrap();
+    let (got, handler) = seen();
+    let _subscriber = log.subscribe(handler).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| log.append("s", event("A")).unwrap());
+        stuck.1.recv().unwrap();
+        log.append("s", event("B")).unwrap();
+        assert_eq!(take(&got), [1, 2]);
+        go_on.0.send(()).unwrap();
+    });
+    assert!(take(&got).is_empty());
+}
+
+/// A handler that waits on a follower of its own log waits for others, and they can append: it is their delivery that waits.
+#[test]
+fn a_handler_that_waits_on_a_follower_is_harmless() {
+    let log = Log::new();
+    let mut follower = log.feed().from_beginning().follow();
+    let (got, handler) = seen();
+    let _waits = log
+        .subscribe(move |envelope: &Envelope| {
+            handler(envelope);
+            while envelope.position() == 1 && follower.position() != 2 {
+                follower.wait();
+            }
+        })
+        .unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| log.append("s", event("A")).unwrap());
+        while log.end() != 1 {
+            std::thread::yield_now();
+        }
+        scope.spawn(|| log.append("s", event("B")).unwrap());
+    });
+    assert_eq!(take(&got), [1, 2]);
+}

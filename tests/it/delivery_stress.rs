@@ -204,3 +204,34 @@ fn subscriptions_come_and_go_while_eight_threads_append() {
     assert_eq!(log.subscriber_count(), 0);
     println!("{end} envelopes, {} subscriptions", late.len());
 }
+
+thread_local! {
+    static CALLS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// No unlucky appender delivers for everybody else for ever: in one append it calls a handler for what was not delivered when
+/// it began, up to its own envelope, and for nothing after.
+#[test]
+fn an_append_delivers_up_to_its_own_envelope_and_no_further() {
+    let log = Log::builder().no_clock().build().unwrap();
+    let subscription = log.subscribe(|_: &Envelope| CALLS.set(CALLS.get() + 1)).unwrap();
+    let until = until();
+    let threads: Vec<_> = std::thread::scope(|scope| {
+        let (log, subscription) = (&log, &subscription);
+        let work = move || {
+            let mut most = 0;
+            while Instant::now() < until {
+                let (passed, before) = (subscription.position().unwrap().get(), CALLS.get());
+                let own = log.append("s", Message::event("E", "").unwrap()).unwrap().position.get();
+                let calls = CALLS.get() - before;
+                assert!(calls <= own - passed, "{calls} calls, from {passed} to {own}");
+                most = most.max(calls);
+            }
+            (most, CALLS.get())
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(threads.iter().map(|(_, calls)| calls).sum::<u64>(), log.end().get(), "each delivered once");
+    println!("most in one append: {}", threads.iter().map(|(most, _)| most).max().unwrap());
+}
