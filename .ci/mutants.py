@@ -58,13 +58,20 @@ def listed(patterns):
     return sorted((m for m in mutants if rank(m) is not None), key=rank)
 
 
+# What is there for models alone, or for other systems: of a function, or of a module that ends with a brace at a margin.
+ELSEWHERE = r"#\[cfg\((loom|any\(loom|not\(target_os|not\(all\(target_os)"
+MODULE_ELSEWHERE = re.compile(rf"^{ELSEWHERE}[^\n]*\n[^\n]*\bmod \w+ {{\n.*?^}}", re.DOTALL | re.MULTILINE)
+
+
 def built(mutant):
-    """Whether the code is built here: not what is there for models alone, or for other systems."""
-    lines = (ROOT / mutant["file"]).read_text().splitlines()
+    """Whether the code is built here."""
+    text = (ROOT / mutant["file"]).read_text()
     last = mutant["span"]["start"]["line"]
+    for module in MODULE_ELSEWHERE.finditer(text):
+        if text.count("\n", 0, module.start()) < last <= text.count("\n", 0, module.end()):
+            return False
     first = mutant["function"]["span"]["start"]["line"] if mutant["function"] else last - 1
-    elsewhere = r"#\[cfg\((loom|any\(loom|not\(target_os|not\(all\(target_os)"
-    return not re.search(elsewhere, "\n".join(lines[first - 1:last]))
+    return not re.search(ELSEWHERE, "\n".join(text.splitlines()[first - 1:last]))
 
 
 class Text:

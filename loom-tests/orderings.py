@@ -3,15 +3,17 @@
 
 Loom takes orderings as values. So every `Ordering::Acquire`, `Release` and `AcqRel`, every `fence` and every call of
 `probe` (an Acquire load) in a copy of `src` is wrapped into a call that has a number, and one build serves all: the
-environment says which number is weakened, and to what. The wrappers also tell which model comes by which ordering; only
-those models are run, the quickest first, until one fails. What no model notices goes through the second run of the
-README, with loads as read-modify-writes.
+environment says which number is weakened, and to what. The model that `orderings.md` names is run first. If that does
+not fail, all models are run with nothing weakened, where the wrappers tell which of them come by which ordering; then
+those that do, the quickest first, until one fails; then the same in the second run of the README, with loads as
+read-modify-writes.
 
     Acquire -> Relaxed    Release -> Relaxed    AcqRel -> Release, and -> Acquire    fence -> nothing
 
 AcqRel -> Relaxed is not tried: it allows all that either half allows. Every ordering of a compare-and-swap counts.
 
-Usage: orderings.py [--only REGEX] [--list]. Exit status 1 when a weakening survives that is not in `ACCEPTED`.
+Usage: orderings.py [--only REGEX] [--write] [--list]. `--write` puts the rows into `orderings.md`; those not run keep
+what they say there. Exit status 1 when a weakening survives that is not in `ACCEPTED`.
 """
 
 import argparse
@@ -25,6 +27,7 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGE = ROOT / "loom-tests" / "orderings.md"
 MODES = {"plain": "--cfg loom", "rmw": "--cfg loom --cfg annals_rmw_loads"}
 
 # Weakenings that no model can notice: file, function, access, weakening, and why it stays as it is.
@@ -247,22 +250,52 @@ def models_of(mode, programs):
     return [Model(mode, p, name) for p, out in listed for name in re.findall(r"^(\S+): test$", out, re.M)]
 
 
-def measured(tree, target, mode):
-    """All models of a mode, the quickest first."""
-    models = models_of(mode, build(tree, target, mode))
-    for model in models:
-        model.measure(target / "sites")
-    return sorted(models, key=lambda model: model.seconds)
+class Mode:
+    """The models in one way to build them: built, and measured, when they are first asked for."""
+
+    def __init__(self, name, tree, target):
+        self.name, self.tree, self.target = name, tree, target
+        self.built = self.measured = None
+
+    def models(self):
+        self.built = self.built or models_of(self.name, build(self.tree, self.target, self.name))
+        return self.built
+
+    def quickest_first(self):
+        if not self.measured:
+            for model in self.models():
+                model.measure(self.target / "sites")
+            self.measured = sorted(self.models(), key=lambda model: model.seconds)
+        return self.measured
 
 
-def notice(models, site, weakening):
-    """The first model that fails."""
-    for model in models:
-        if site.number not in model.sites:
-            continue
-        if model.run(timeout=30 + 10 * model.seconds, ANNALS_WEAKEN=f"{site.number} {weakening}"):
-            return model
-    return None
+def weakened(model, site, weakening):
+    return model.run(timeout=60 + 10 * model.seconds, ANNALS_WEAKEN=f"{site.number} {weakening}")
+
+
+def by_name(modes, verdict):
+    """The model that noticed the last time."""
+    said = re.fullmatch(r"`(\w+)`(, rmw)?", verdict)
+    if not said:
+        return None
+    models = modes["rmw" if said.group(2) else "plain"].models()
+    return next((model for model in models if model.name == said.group(1)), None)
+
+
+def notice(modes, site, weakening, verdict):
+    """The first model that fails, or how many runs came by the site."""
+    model = by_name(modes, verdict)
+    if model and weakened(model, site, weakening):
+        return model
+    came_by = 0
+    for mode in modes.values():
+        for model in mode.quickest_first():
+            if site.number not in model.sites:
+                continue
+            came_by += 1
+            if weakened(model, site, weakening):
+                return model
+    return came_by
 
 
 def accepted(site, weakening):
@@ -276,53 +309,59 @@ def row_of(site, weakening):
     return f"{site.file} | `{site.function}` | `{site.access}` | {site.kind} → {weakening}"
 
 
-def sweep(weakenings, models, mode):
-    """Prints a row for each weakening that is noticed. The others."""
-    survivors = []
-    for site, weakening in weakenings:
-        started = time.monotonic()
-        model = notice(models, site, weakening)
-        if model is None:
-            survivors.append((site, weakening))
-            continue
-        by = f"`{model.name}`" + (", rmw" if mode == "rmw" else "")
-        print(f"| {row_of(site, weakening)} | {by} | {time.monotonic() - started:.1f} |", flush=True)
-    return survivors
+HEAD = "| file | function | access | weakening | noticed by | s |\n| --- | --- | --- | --- | --- | ---: |\n"
+
+
+def page():
+    """What the page says before its table, and of each row."""
+    text = PAGE.read_text() if PAGE.exists() else HEAD
+    before, table = text.split(HEAD)
+    rows = [line.strip("| ").rsplit(" | ", 2) for line in table.splitlines() if line.startswith("| ")]
+    return before, {row: (verdict, seconds) for row, verdict, seconds in rows}
+
+
+def verdict_of(modes, site, weakening, last):
+    """Who notices, or why nobody has to; and whether that will do."""
+    reason = accepted(site, weakening)
+    if reason:
+        return f"accepted: {reason}", True
+    who = notice(modes, site, weakening, last)
+    if isinstance(who, Model):
+        return f"`{who.name}`" + (", rmw" if who.mode == "rmw" else ""), True
+    return f"NOBODY, of {who} runs that come by", False
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--only", help="weaken only where this regular expression is found in the row of the table")
     arguments.add_argument("--list", action="store_true", help="only show what would be weakened")
+    arguments.add_argument("--write", action="store_true", help="put the rows into orderings.md")
     arguments = arguments.parse_args()
 
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "orderings"
     tree = target / "tree"
-    sites = instrument(tree)
-    weakenings = [(site, weakening) for site in sites for weakening in WEAKER[site.kind]]
-    weakenings = [it for it in weakenings if re.search(arguments.only or "", row_of(*it))]
+    everything = [(site, weakening) for site in instrument(tree) for weakening in WEAKER[site.kind]]
+    wanted = [it for it in everything if re.search(arguments.only or "", row_of(*it))]
     for file, function, reason in LEFT_OUT:
         print(f"Left out: `{function}` in {file}, {reason}.")
     if arguments.list:
-        print("\n".join(row_of(*it) for it in weakenings))
+        print("\n".join(row_of(*it) for it in wanted))
         return
-    print("| file | function | access | weakening | noticed by | s |\n| --- | --- | --- | --- | --- | ---: |", flush=True)
-    left, met = weakenings, {}
-    for mode in MODES:
-        if not left:
-            break
-        models = measured(tree, target, mode)
-        left = sweep(left, models, mode)
-        for site, _ in left:
-            met[site.number] = met.get(site.number, 0) + sum(site.number in model.sites for model in models)
-    unexplained = 0
-    for site, weakening in left:
-        reason = accepted(site, weakening)
-        unexplained += reason is None
-        verdict = f"accepted: {reason}" if reason else f"NOBODY, of {met[site.number]} runs that come by"
-        print(f"| {row_of(site, weakening)} | {verdict} | |")
-    print(f"\n{len(sites)} orderings, {len(weakenings)} weakenings, {len(left)} not noticed, {unexplained} of them unexplained.")
-    sys.exit(bool(unexplained))
+    modes = {name: Mode(name, tree, target) for name in MODES}
+    before, rows = page()
+    all_will_do, started = True, time.monotonic()
+    print(HEAD, end="", flush=True)
+    for site, weakening in wanted:
+        begun, row = time.monotonic(), row_of(site, weakening)
+        verdict, will_do = verdict_of(modes, site, weakening, rows.get(row, ("", ""))[0])
+        rows[row] = verdict, f"{time.monotonic() - begun:.1f}"
+        all_will_do &= will_do
+        print(f"| {row} | {verdict} | {rows[row][1]} |", flush=True)
+    print(f"\n{len(wanted)} weakenings, {time.monotonic() - started:.0f} s with building and measuring.")
+    if arguments.write:
+        now = [(row_of(*it), *rows.get(row_of(*it), ("not run yet", ""))) for it in everything]
+        PAGE.write_text(before + HEAD + "".join(f"| {row} | {verdict} | {s} |\n" for row, verdict, s in now))
+    sys.exit(not all_will_do)
 
 
 if __name__ == "__main__":

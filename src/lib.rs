@@ -52,8 +52,8 @@ pub mod model_checking {
 }
 
 pub use delivery::{
-    Feed, Followed, Follower, Items, Metrics, NothingYet, OnFailure, Outcome, SubscribeError, Subscription,
-    SubscriptionMetrics, WaitError,
+    Bus, BusSubscription, Feed, Followed, Follower, Items, Key, Metrics, NothingYet, OnFailure, Outcome, Published,
+    SubscribeError, Subscription, SubscriptionMetrics, WaitError,
 };
 pub use log::{
     AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use annals::bytes::Bytes;
-use annals::{Batch, Envelope, Expected, Log, Message, Name, Query, Retention};
+use annals::{Batch, Bus, Envelope, Expected, Log, Message, Name, Query, Retention};
 
 struct Counting;
 
@@ -370,4 +370,126 @@ fn retention_bounds_memory() {
     // Records and slots, and as many chunks as can be open or have a record alive in them: 2 MiB each.
     assert!(most < 10_000 * 140 + (6 << 20), "{most} bytes");
     assert!(rounds[99] <= rounds[29] + (2 << 20), "memory grows: {} to {} bytes", rounds[29], rounds[99]);
+}
+
+/// A publish allocates nothing, by handle or by name.
+#[test]
+fn publishing_allocates_nothing() {
+    let _turn = turn();
+    let bus = Bus::<u64>::new();
+    let _subscriptions: Vec<_> = (0..5).map(|_| bus.subscribe("k", |_: &u64| ())).collect();
+    let key = bus.key("k");
+    key.publish(0);
+    let allocations = allocations_of(|| {
+        for n in 0..1_000 {
+            assert_eq!(
+                key.publish(n).delivered() + bus.publish("k", n).delivered() + bus.publish("none", n).delivered(),
+                10
+            );
+        }
+    });
+    assert_eq!(allocations, 0);
+}
+
+/// Subscriptions, keys and handles that are gone leave nothing, with publishes in between and handles that stay (L14).
+#[test]
+fn subscribing_and_unsubscribing_leaves_nothing() {
+    let _turn = turn();
+    let bus = Bus::<u64>::new();
+    let kept = bus.key("kept");
+    kept.publish(0);
+    let round = |n: u64| {
+        let own = format!("key-{n}");
+        let payload = vec![0u8; 1 << 10];
+        let handler = move |_: &u64| _ = &payload;
+        let (first, second) = (bus.subscribe("kept", handler.clone()), bus.subscribe(&own, handler));
+        assert_eq!(kept.publish(n).delivered() + bus.key(&own).publish(n).delivered(), 2);
+        if n.is_multiple_of(2) {
+            first.close();
+            second.close();
+        }
+    };
+    round(0);
+    let before = live();
+    (0..10_000).for_each(round);
+    assert_eq!((live() - before, bus.key_count()), (0, 0), "bytes and keys that are left");
+}
+
+/// A handler goes with its subscription, though others hold the key and the bus.
+#[test]
+fn a_bus_that_is_dropped_leaves_nothing() {
+    let _turn = turn();
+    let round = || {
+        let bus = Bus::<u64>::new();
+        let keys: Vec<_> = (0..3_000).map(|n| bus.key(&format!("key-{n}"))).collect();
+        let subscriptions: Vec<_> = keys.iter().map(|key| bus.subscribe(key.name(), |_: &u64| ())).collect();
+        assert!(keys.iter().all(|key| key.publish(1).delivered() == 1));
+        drop((keys, bus, subscriptions));
+    };
+    round();
+    let before = live();
+    round();
+    assert_eq!(live() - before, 0);
+}
+
+/// Subscriptions and followers that are gone leave nothing, with appends in between (L14): of the log and of streams, dropped
+/// and closed, with names and without.
+#[test]
+fn subscribers_that_came_and_went_left_nothing() {
+    let _turn = turn();
+    let log = Log::new();
+    let stream = log.stream("s").unwrap();
+    let round = |n: u64| {
+        let payload = vec![0u8; 1 << 10];
+        let handler = move |_: &Envelope| _ = &payload;
+        let subscriptions = [
+            log.observe(handler.clone()).unwrap(),
+            stream.observe(handler.clone()).unwrap(),
+            log.feed().named("named").subscribe(handler.clone()).unwrap(),
+            stream.feed().from_beginning().subscribe(handler).unwrap(),
+        ];
+        let mut followers = [log.follow(), stream.feed().from_beginning().follow()];
+        if n.is_multiple_of(100) {
+            stream.append(Message::event("E", "").unwrap()).unwrap();
+        }
+        for follower in &mut followers {
+            _ = follower.try_next();
+        }
+        if n.is_multiple_of(2) {
+            subscriptions.iter().for_each(annals::Subscription::close);
+        }
+    };
+    (0..101).for_each(round);
+    log.truncate_before(log.end().next());
+    log.maintain();
+    let before = live();
+    (1..10_000u64).filter(|n| !n.is_multiple_of(100)).for_each(round);
+    assert_eq!((live() - before, log.subscriber_count()), (0, 0), "bytes and subscriptions that are left");
+}
+
+/// A follower takes the same memory wherever it is, and little: 256 bytes, of a stream less than 1 KiB while it reads.
+#[test]
+fn a_follower_takes_little_memory() {
+    let _turn = turn();
+    let log = Log::builder().no_clock().build().unwrap();
+    let stream = log.stream("s").unwrap();
+    for _ in 0..100_000 {
+        stream.append(Message::event("E", "").unwrap()).unwrap();
+    }
+    drop(log.follow());
+    for of_stream in [false, true] {
+        let feed = |after| if of_stream { stream.feed().after(after) } else { log.feed().after(after) };
+        let mut followers = Vec::with_capacity(1000);
+        let before = live();
+        for n in 0..1000u64 {
+            followers.push(feed(n * 100).follow());
+        }
+        // Somewhere in the middle of it.
+        for follower in &mut followers {
+            assert!(matches!(follower.try_next(), Ok(annals::Followed::Envelope(_))));
+        }
+        let each = (live() - before) / 1000 + size(size_of::<annals::Follower>());
+        println!("a follower of {}: {each} bytes", if of_stream { "a stream" } else { "the log" });
+        assert!(each <= if of_stream { 1024 } else { 256 }, "{each} bytes");
+    }
 }

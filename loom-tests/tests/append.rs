@@ -3,7 +3,7 @@
 
 use annals::model_checking::{ENTERED, FILLED, SWAPPED, nearly_full_log, stop_at};
 use annals::{AppendError, AppendOptions, Batch, Condition, Expected, Log, Message, Query, Stream, Timestamp};
-use annals_loom::{check_whole, event, explore, log, reclaiming_log, warm};
+use annals_loom::{check_whole, event, explore, fill, log, reclaiming_log, warm};
 use loom::thread;
 
 /// L5: of two appends that expect the same, one wins; a conflict names what is there. Two operations a thread.
@@ -281,6 +281,70 @@ fn three_exact_expectations() {
         assert_eq!(won.iter().filter(|won| **won).count(), 1);
         check_whole(&log, &[&stream]);
         notes.note(won.iter().position(|won| *won).unwrap());
+    });
+}
+
+/// L5: a batch that expects what an append beside it brings about is refused only before that, or recorded after it.
+#[test]
+fn a_batch_expects_an_append() {
+    explore("a_batch_expects_an_append", 2, [Some(0), None], |notes| {
+        let log = log();
+        let stream = log.stream("s").unwrap();
+        fill(&stream, 1);
+        let append = {
+            let stream = stream.clone();
+            thread::spawn(move || {
+                let appended = stream.log().appender().append(&stream, event("e")).unwrap();
+                assert_eq!(appended.revision, 1);
+            })
+        };
+        let batch = {
+            let stream = stream.clone();
+            thread::spawn(move || {
+                let batch = Batch::new().expect(&stream, Expected::Exactly(1.into()));
+                let batch = batch.add(&stream, event("b")).add(&stream, event("b"));
+                let refused = stream.log().appender().append_batch(batch).err()?;
+                let conflict = refused.conflict().unwrap();
+                assert_eq!(conflict.missed().iter().count(), 0);
+                Some(conflict.actual().unwrap().get())
+            })
+        };
+        append.join().unwrap();
+        let refused = batch.join().unwrap();
+        assert_eq!(log.end(), if refused.is_some() { 2 } else { 4 });
+        check_whole(&log, &[&stream]);
+        notes.note(refused);
+    });
+}
+
+/// S1: a new appender begins at the end hint, in the middle of a segment: it has not seen the slots before it, but whoever
+/// moved the hint had.
+#[test]
+fn a_new_appender_begins_at_the_hint() {
+    // The first is the mover's: who begins behind the hint loses swaps, and yields.
+    explore("a_new_appender_begins_at_the_hint", 2, [17, 18], |notes| {
+        let log = Log::builder().segment_slots(32).no_clock().build().unwrap();
+        let stream = log.stream("s").unwrap();
+        // At the end already: who has to look for it loses swaps, and yields.
+        let mut appender = warm(&stream);
+        for _ in 1..15 {
+            appender.append(&stream, event("e")).unwrap();
+        }
+        let mover = {
+            let stream = stream.clone();
+            thread::spawn(move || {
+                appender.append(&stream, event("e")).unwrap();
+                appender.append(&stream, event("e")).unwrap();
+            })
+        };
+        let begins = {
+            let stream = stream.clone();
+            thread::spawn(move || stream.log().appender().append(&stream, event("e")).unwrap().position.get())
+        };
+        mover.join().unwrap();
+        notes.note(begins.join().unwrap());
+        assert_eq!(log.end(), 18);
+        check_whole(&log, &[&stream]);
     });
 }
 

@@ -1,7 +1,7 @@
 //! The chain of blocks in which a stream keeps its positions. Under loom the first block has two cells, the others four.
 #![cfg(loom)]
 
-use annals::{Log, Stream};
+use annals::{Cursor, Log, Stream};
 use annals_loom::{check_whole, event, explore, fill, log, reclaiming_log};
 use loom::thread;
 
@@ -100,5 +100,75 @@ fn a_block_is_retired_by_two() {
     beside_a_retirement("a_block_is_retired_by_two", 2, [0], |stream| {
         stream.log().maintain();
         0
+    });
+}
+
+/// What two blocks are about: six revisions in the garbage but for the first two, whose segment the first cursor holds.
+/// Both blocks leave the chain once the records are freed and a third block is there. The second cursor is about to read
+/// them.
+fn with_two_blocks_of_garbage() -> (Log, Stream, Cursor, Cursor) {
+    let log = reclaiming_log();
+    let (stream, other) = (log.stream("s").unwrap(), log.stream("other").unwrap());
+    fill(&stream, 6);
+    let mut holders = [1, 3, 5].map(|position| log.read().from(position).cursor());
+    for holder in &mut holders {
+        holder.next().unwrap();
+    }
+    let late = stream.read().cursor();
+    fill(&other, 1);
+    log.truncate_before(7);
+    assert_eq!(log.unreturned_segments(), 3);
+    let [first, ..] = holders;
+    (log, stream, first, late)
+}
+
+/// L8: two threads free the records of a block each: who empties the second looks for the first in the chain, and finds
+/// there a third one, which was made meanwhile.
+#[test]
+fn two_blocks_are_retired_by_two() {
+    explore("two_blocks_are_retired_by_two", 2, [0, 1, 2, 3], |notes| {
+        let (log, stream, first, late) = with_two_blocks_of_garbage();
+        drop(late);
+        let both = {
+            let stream = stream.clone();
+            thread::spawn(move || {
+                stream.log().appender().append(&stream, event("e")).unwrap();
+                drop(first);
+                stream.log().maintain();
+            })
+        };
+        let second = {
+            let log = log.clone();
+            thread::spawn(move || {
+                log.maintain();
+                log.unreturned_segments()
+            })
+        };
+        both.join().unwrap();
+        notes.note(second.join().unwrap());
+        log.maintain();
+        assert_eq!(log.unreturned_segments(), 0);
+        assert_eq!(stream.read().iter().next().unwrap().revision(), 6);
+    });
+}
+
+/// L8: a read of revisions that are being removed starts from the second of two blocks, and then finds both unlinked.
+#[test]
+fn two_blocks_are_retired_under_a_reader() {
+    explore("two_blocks_are_retired_under_a_reader", 3, [false], |notes| {
+        let (log, stream, first, mut late) = with_two_blocks_of_garbage();
+        drop(first);
+        let retires = {
+            let stream = stream.clone();
+            thread::spawn(move || {
+                stream.log().appender().append(&stream, event("e")).unwrap();
+                stream.log().maintain();
+            })
+        };
+        let reads = thread::spawn(move || late.next().is_some());
+        retires.join().unwrap();
+        notes.note(reads.join().unwrap());
+        log.maintain();
+        assert_eq!(log.unreturned_segments(), 0);
     });
 }

@@ -143,6 +143,32 @@ fn truncation_overtakes_an_appender() {
     });
 }
 
+/// L1: who truncates finds the log's first segment moved on, to one that was made after it began.
+#[test]
+fn truncation_overtakes_a_truncation() {
+    explore("truncation_overtakes_a_truncation", 2, [3, 5], |notes| {
+        let log = reclaiming_log();
+        let stream = log.stream("s").unwrap();
+        fill(&stream, 4);
+        let fast = {
+            let stream = stream.clone();
+            thread::spawn(move || {
+                stream.log().appender().append(&stream, event("e")).unwrap();
+                assert_eq!(stream.log().truncate_before(5), 5);
+            })
+        };
+        let slow = {
+            let log = log.clone();
+            thread::spawn(move || log.truncate_before(3).get())
+        };
+        fast.join().unwrap();
+        notes.note(slow.join().unwrap());
+        log.maintain();
+        assert_eq!(log.unreturned_segments(), 0);
+        assert_eq!(log.read().iter().map(|envelope| envelope.position().get()).collect::<Vec<_>>(), [5]);
+    });
+}
+
 /// L8: a reader that looks for an old position meets a first segment made after it began.
 #[test]
 fn truncation_overtakes_a_reader() {

@@ -8,6 +8,7 @@ use super::member::{Consumer, Member, Observer};
 use super::sequential::{Pass, Sequential};
 use super::set::{Set, State};
 use super::subscription::SubscribeError;
+use super::telemetry;
 use super::waiting::Waiters;
 use crate::log::{Envelope, Interest, Log, Watcher};
 use crate::model::{Failure, Failures, Position};
@@ -53,7 +54,8 @@ impl Watcher for Delivery {
         .unwrap_or_default()
     }
 
-    fn closed(&self, _: &Log) {
+    fn closed(&self, log: &Log) {
+        telemetry::closed(log.end().get());
         self.waiters.wake_all();
         let wake = |member: &Arc<Member>| match member.consumer() {
             Consumer::Observer(_) => {}
@@ -184,6 +186,7 @@ impl Delivery {
     /// Counts a failure, and tells the hook.
     pub(crate) fn report(&self, failure: &Failure) {
         self.tally.add(FAILED, 1);
+        telemetry::failed(failure);
         if let Some(hook) = self.hook.load().get() {
             // A hook that panics has nobody to tell.
             let _ = super::outcome::call(|| {

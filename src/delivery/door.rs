@@ -64,6 +64,13 @@ impl Door {
     }
 }
 
+impl Ticket {
+    #[inline]
+    pub(crate) fn door(&self) -> &Door {
+        &self.0
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         // Release: pairs with the load in `is_gone`.

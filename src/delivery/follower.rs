@@ -2,7 +2,7 @@
 //! behind it is.
 //!
 //! Who has read everything waits. It registers, sets the mark in the word that appenders look at, settles where the log ends,
-//! and looks again: either it sees the next append, or that append sees the mark (see `sync::DECIDE`, and `waiting`).
+//! and looks again: either it sees the next append, or that append sees the mark (see `sync::decide`, and `waiting`).
 
 use std::borrow::BorrowMut;
 use std::fmt;

@@ -18,6 +18,7 @@ use super::deliver::{DELIVERED, Delivery};
 use super::metrics::SubscriptionMetrics;
 use super::outcome::call;
 use super::selection::Selection;
+use super::telemetry;
 use super::waiting::Waiters;
 use crate::log::{Envelope, Log, Pool, View};
 use crate::model::{Failure, HandlerError, Position};
@@ -366,6 +367,7 @@ impl Sequential {
                         self.next.store(position.get() - 1, Ordering::Release);
                         // Release: pairs with the load in `is_active`. Unless it was stopped meanwhile.
                         let _ = self.state.compare_exchange(ACTIVE, state, Ordering::Release, Ordering::Relaxed);
+                        telemetry::halted(self.name(), position.get(), state == PARKED);
                         return false;
                     }
                 }

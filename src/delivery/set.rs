@@ -50,12 +50,6 @@ impl<M: Member> Set<M> {
         self.0.load().get().map_or(0, |state| state.members.len())
     }
 
-    /// Whether the set is retired.
-    #[inline]
-    pub(crate) fn is_retired(&self) -> bool {
-        self.0.load().get().is_some_and(|state| state.retired)
-    }
-
     /// One who holds on to the set more; false when it is retired.
     pub(crate) fn hold(&self) -> bool {
         self.0.change(|old| match old {
@@ -115,6 +109,12 @@ impl<M: Member> Set<M> {
             Some((!empty || keyed).then_some(next))
         });
         left
+    }
+}
+
+impl<M> State<M> {
+    pub(crate) fn has_members(&self) -> bool {
+        !self.members.is_empty()
     }
 }
 

@@ -11,6 +11,7 @@ use super::keyed::Topic;
 use super::member::{Consumer, Member};
 use super::sequential::Sequential;
 use super::set::{Left, Member as _};
+use super::telemetry;
 use crate::log::{Interest, Log, Stream};
 use crate::model::Position;
 use crate::sync::{Arc, AtomicU32, Ordering, turn};
@@ -88,7 +89,14 @@ impl Subscription {
         door: Arc<Door>,
         sequential: Option<Arc<Sequential>>,
     ) -> Self {
-        Self { log, number, place, door, sequential, left: AtomicU32::new(0) }
+        let made = Self { log, number, place, door, sequential, left: AtomicU32::new(0) };
+        telemetry::subscribed(number, made.name(), true);
+        made
+    }
+
+    /// Its name, when it is sequential and has one.
+    pub fn name(&self) -> Option<&str> {
+        self.sequential.as_ref().and_then(|sequential| sequential.name())
     }
 
     /// Ends it, and waits until its handler is not running: after this has returned it will not be called again, and has
@@ -172,6 +180,7 @@ impl Subscription {
             return;
         }
         self.door.leave();
+        telemetry::subscribed(self.number, self.name(), false);
         let delivery = Delivery::of(&self.log);
         let interest = &self.log.core().interest;
         match &self.place {

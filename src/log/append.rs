@@ -12,7 +12,7 @@ use super::record::{Draft, Header, Record};
 use super::segment::{Seen, Segment, done, more};
 use super::spine::Link;
 use crate::model::{Condition, Expected, Revision, Timestamp};
-use crate::sync::{DECIDE, Ordering, probe, stop};
+use crate::sync::{Ordering, decide, probe, stop};
 
 /// No slot at or after this index is ever taken: sums of indexes and lengths cannot wrap.
 pub(crate) const LIMIT: u64 = 1 << 63;
@@ -184,10 +184,10 @@ impl Core {
         let position = NonZeroU64::MIN.saturating_add(spot.index);
         draft.place(position.get(), revision);
         self.stamp(draft, spot, now);
-        // Release, of DECIDE: publishes the record; pairs with the Acquire of every load of the slot. (Who wins has read the
-        // null that the slot was made with: there is nothing to acquire.) What more DECIDE is: see there.
+        // Release, of `decide`: publishes the record; pairs with the Acquire of every load of the slot. (Who wins has read the
+        // null that the slot was made with: there is nothing to acquire.) What more that is: see there.
         // Acquire: the winner's record is read to finish it.
-        match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), DECIDE, Ordering::Acquire) {
+        match slot.compare_exchange(std::ptr::null_mut(), draft.as_ptr(), decide(), Ordering::Acquire) {
             Ok(_) => {
                 if stop::here(stop::SWAPPED) {
                     return Try::Won(Placed { position, revision });
@@ -251,8 +251,8 @@ impl Core {
             self.place_all(plan, spot, terms.now, guard);
             let last = plan.drafts.len() == 1;
             let value = if last { head.as_ptr() } else { more(head.as_ptr()) };
-            // DECIDE and Acquire: as in `try_one`.
-            match slot.compare_exchange(std::ptr::null_mut(), value, DECIDE, Ordering::Acquire) {
+            // `decide` and Acquire: as in `try_one`.
+            match slot.compare_exchange(std::ptr::null_mut(), value, decide(), Ordering::Acquire) {
                 Ok(_) => {
                     let first = spot.index;
                     if stop::here(stop::SWAPPED) {
@@ -515,5 +515,83 @@ impl Core {
             let next_segment = ((checked >> self.config.segment_bits) + 1) << self.config.segment_bits;
             self.scan(condition, &mut checked, end.min(next_segment), &guard)?;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Builder, Log};
+    use crate::model::Message;
+
+    fn log() -> Log {
+        Builder::new().segment_slots(128).no_clock().build().unwrap()
+    }
+
+    fn draft(log: &Log, local: &mut Local, linked: bool, entry: &Entry) -> Draft {
+        local.arena.draft(&Message::event("E", "").unwrap(), log.core().config.shape, linked, NonNull::from(entry))
+    }
+
+    /// Tests what is done to a log by a thread of which only these are known: its state, and the stream "s".
+    fn with(log: &Log, test: impl FnOnce(&Core, &mut Local, &Entry, &Guard)) {
+        let (core, stream) = (log.core(), log.stream("s").unwrap());
+        // SAFETY: entries live as long as the log.
+        test(core, &mut core.local(), unsafe { stream.entry().as_ref() }, &core.pin());
+    }
+
+    /// An append that competes with nobody is decided by its first try.
+    #[test]
+    fn an_append_alone_takes_one_try() {
+        let log = log();
+        with(&log, |core, local, entry, guard| {
+            for n in 0..3 {
+                let draft = draft(&log, local, false, entry);
+                let placed = core.try_first(local, entry, draft, Timestamp::MIN, |_| true, guard);
+                assert_eq!(placed.map(|placed| (placed.position.get(), placed.revision)), Some((n + 1, n)));
+            }
+        });
+    }
+
+    /// Who lost goes on from where the others are, not from where it was.
+    #[test]
+    fn a_loser_catches_up_at_once() {
+        let log = log();
+        with(&log, |core, local, _, guard| {
+            let mut spot = core.late_spot(guard);
+            (0..100).for_each(|_| _ = log.append("s", Message::event("E", "").unwrap()).unwrap());
+            core.catch_up(&mut spot, local, guard);
+            assert!(spot.index > 100 - HINT_LAG && local.next == spot.index, "at {} of 100", spot.index);
+        });
+    }
+
+    /// Whoever comes by finishes an append whose thread stopped after its swap, and goes on behind it.
+    #[test]
+    fn who_finishes_for_another_goes_on_behind_it() {
+        let log = log();
+        with(&log, |core, local, entry, guard| {
+            let mut spot = core.late_spot(guard);
+            let swap_in = |spot: Spot<'_>, value: *mut Header| {
+                let slot = spot.segment.slot(spot.index);
+                assert!(
+                    slot.compare_exchange(std::ptr::null_mut(), value, Ordering::Release, Ordering::Relaxed).is_ok()
+                );
+                Seen::of(value)
+            };
+            entry.index.reserve(0, 3, guard);
+            let single = draft(&log, local, false, entry);
+            single.place(1, 0);
+            let seen = swap_in(spot, single.as_ptr());
+            core.pass(&mut spot, seen, guard);
+            assert_eq!((spot.index, core.end(guard)), (1, 1));
+
+            let pair = [draft(&log, local, true, entry), draft(&log, local, false, entry)];
+            pair[0].link(pair[1]);
+            pair[0].place(2, 1);
+            pair[1].place(3, 2);
+            let seen = swap_in(spot, more(pair[0].as_ptr()));
+            core.pass(&mut spot, seen, guard);
+            assert_eq!((spot.index, core.end(guard)), (3, 3));
+        });
+        assert_eq!(log.read_stream("s").iter().count(), 3);
     }
 }

@@ -245,3 +245,83 @@ fn advise_huge_pages(at: NonNull<u8>, size: usize) {
 
 #[cfg(not(all(target_os = "linux", not(loom))))]
 fn advise_huge_pages(_at: NonNull<u8>, _size: usize) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arena() -> Arena {
+        Arena::new(Arc::new(Directory::new(1)))
+    }
+
+    /// A small log takes little, a large one few chunks: 16 of 4 KiB, 16 of 64 KiB, then all of 2 MiB.
+    #[test]
+    fn chunks_grow_with_what_their_appender_writes() {
+        let (mut arena, mut taken) = (arena(), Vec::new());
+        for _ in 0..40 {
+            taken.push(arena.next_class(200).1);
+        }
+        assert!(taken[..16].iter().all(|bytes| *bytes == 4096));
+        assert!(taken[16..32].iter().all(|bytes| *bytes == 65_536));
+        assert!(taken[32..].iter().all(|bytes| *bytes == 2 << 20));
+    }
+
+    /// A large record does not make all later chunks large, and one beyond every class has a chunk of its own size.
+    #[test]
+    fn a_large_record_takes_a_large_chunk_once() {
+        let mut arena = arena();
+        assert_eq!(arena.next_class(4000).1, 4096);
+        assert_eq!(arena.next_class(4097).1, 65_536);
+        assert_eq!(arena.next_class(100_000).1, 2 << 20);
+        assert_eq!(arena.next_class(3 << 20).1, (3 << 20) + HEAD);
+        assert_eq!(arena.next_class(4000).1, 4096);
+    }
+
+    /// A record for which the room that is left just suffices goes into the open chunk.
+    #[test]
+    fn a_chunk_is_filled_to_its_end() {
+        let (mut arena, payload) = (arena(), [7; 1024]);
+        let mut drafts = Vec::new();
+        let mut draft = |arena: &mut Arena, len: usize| {
+            let message = Message::event("E", &payload[..len]).unwrap();
+            drafts.push(arena.draft(&message, Shape::default(), false, NonNull::dangling()));
+        };
+        let left = |arena: &Arena| arena.limit - arena.at.addr().get();
+        draft(&mut arena, 0);
+        let (first, smallest) = (arena.open, most_bytes(&Message::event("E", "").unwrap().parts(), &[]));
+        while left(&arena) > smallest + payload.len() {
+            draft(&mut arena, 500);
+        }
+        let rest = left(&arena) - smallest;
+        draft(&mut arena, rest);
+        assert_eq!(arena.open, first);
+        drafts.into_iter().rev().for_each(|draft| arena.discard(draft));
+    }
+
+    /// The kernel is asked to back the largest chunks by huge pages.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_largest_chunks_ask_for_huge_pages() {
+        let bytes = CLASS_BYTES[usize::from(LARGEST)];
+        let chunk = Chunk::open(LARGEST, bytes, Arc::new(Directory::new(1)));
+        let middle = chunk.addr().get() + bytes / 2;
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
+        // A mapping's first line is its range, in hexadecimal; its flags are the last.
+        let (mut inside, mut flags) = (false, None);
+        for line in maps.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let number = |digits| usize::from_str_radix(digits, 16).ok();
+            if let Some((from, to)) = range.and_then(|(from, to)| number(from).zip(number(to))) {
+                inside = (from..to).contains(&middle);
+            } else if inside && line.starts_with("VmFlags:") {
+                flags = Some(line);
+            }
+        }
+        // SAFETY: open, and without a record.
+        unsafe { Chunk::close(chunk, 0) };
+        // Not every kernel has huge pages, or tells.
+        if std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() && maps.contains("VmFlags:") {
+            assert!(flags.expect("the chunk is mapped").split(' ').any(|flag| flag == "hg"), "{flags:?}");
+        }
+    }
+}

@@ -54,3 +54,16 @@ fn coarse() -> Timestamp {
 fn coarse() -> Timestamp {
     SystemTime::now().into()
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// The coarse clock stands still between two ticks, the fine one does not: of a thousand looks some are the same.
+    #[test]
+    fn the_coarse_clock_goes_by_ticks() {
+        let looks: Vec<_> = (0..1000).map(|_| Time::Coarse.now()).collect();
+        assert!(looks.windows(2).any(|two| two[0] == two[1]));
+        assert!(looks[0] > Timestamp::from_nanos(0));
+    }
+}

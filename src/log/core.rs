@@ -308,3 +308,39 @@ impl Drop for Core {
         self.pin().flush();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{AppendOptions, Builder};
+    use crate::model::Message;
+
+    fn event() -> Message<'static> {
+        Message::event("E", "").unwrap()
+    }
+
+    /// A look at the end takes a bounded number of steps, however fast others append: here the hint is older than it can be.
+    #[test]
+    fn a_look_at_the_end_takes_few_steps() {
+        let log = Builder::new().no_clock().build().unwrap();
+        (0..100).for_each(|_| _ = log.append("s", event()).unwrap());
+        let (core, guard) = (log.core(), log.core().pin());
+        core.hint.store(10, Ordering::Relaxed);
+        assert_eq!(core.end(&guard), 10 + HINT_LAG);
+    }
+
+    /// A search by time that began before a truncation finds what is left: what is gone came before.
+    #[test]
+    fn a_search_by_time_passes_what_is_removed_meanwhile() {
+        let log = Builder::new().segment_slots(2).time_per_append().build().unwrap();
+        for n in 0..40 {
+            log.append_with("s", event(), AppendOptions::new().at(Timestamp::from_nanos(n))).unwrap();
+        }
+        log.truncate_before(21);
+        let (core, guard) = (log.core(), log.core().pin());
+        assert!(core.segment_of(19, &guard).is_none() && core.segment_of(20, &guard).is_some());
+        for (time, index) in [(0, 20), (20, 20), (21, 21), (30, 30), (39, 39), (40, 40)] {
+            assert_eq!(core.index_at(Timestamp::from_nanos(time), 0, 40, &guard), index, "time {time}");
+        }
+    }
+}

@@ -200,7 +200,7 @@ impl Held {
         }
         let segment = self.segment?;
         // SAFETY: held until the cursor moves on; finished, because it lies in the view.
-        Some(unsafe { segment.as_ref() }.record(index))
+        Some(unsafe { Segment::at(segment.as_ptr()) }.record(index))
     }
 
     #[inline]
@@ -242,7 +242,7 @@ impl Held {
         let Some(segment) = self.segment.take() else { return };
         // SAFETY: held until here. The last holder hands it to the garbage.
         unsafe {
-            if segment.as_ref().release() {
+            if Segment::at(segment.as_ptr()).release() {
                 self.log.core().garbage.push(segment.as_ptr());
             }
         }
@@ -379,5 +379,51 @@ impl StreamWalk {
             // Every revision of the view is there, unless its block was removed since we looked.
             debug_assert!(index.first_revision(&guard) > first, "a revision of the view is missing");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Builder, OneStream, Read};
+    use crate::model::Message;
+
+    /// A log of a hundred envelopes of one stream, in one segment.
+    fn log() -> Log {
+        let log = Builder::new().segment_slots(128).no_clock().build().unwrap();
+        (0..100).for_each(|_| _ = log.append("s", Message::event("E", "").unwrap()).unwrap());
+        log
+    }
+
+    /// The run after the first envelope was lent: what `next` lends without a search.
+    fn rest_of_run(mut cursor: Cursor) -> (u64, u64) {
+        assert!(cursor.next().is_some());
+        (cursor.run.start, cursor.run.end)
+    }
+
+    /// A read of the log goes from segment to segment, not from slot to slot.
+    #[test]
+    fn the_log_is_read_in_runs() {
+        assert_eq!(rest_of_run(log().read().cursor()), (1, 100));
+        assert_eq!(rest_of_run(log().read().from(51).first(20).cursor()), (51, 70));
+    }
+
+    /// So does a read of a stream that lies together, as far as its positions were copied.
+    #[test]
+    fn a_stream_that_lies_together_is_read_in_runs() {
+        let read = |part: fn(Read<OneStream>) -> Read<OneStream>| rest_of_run(part(log().read_stream("s")).cursor());
+        assert_eq!(read(|all| all), (1, NEAR as u64));
+        assert_eq!(read(|all| all.from_revision(50).first(20)), (51, 70));
+        assert_eq!(read(|all| all.from_revision(90)), (91, 100));
+    }
+
+    /// A read of a stream holds the segment that it reads, and finds it again only when it leaves it.
+    #[test]
+    fn a_segment_is_held_while_it_is_read() {
+        let (log, other) = (log(), self::log());
+        let mut cursor = log.read_stream("s").backwards().cursor();
+        assert!(cursor.next().is_some());
+        assert!(cursor.held.holds(0) && cursor.held.holds(127) && !cursor.held.holds(128));
+        assert!(!Held { log: other, segment: None }.holds(0));
     }
 }

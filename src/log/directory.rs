@@ -245,10 +245,11 @@ impl Directory {
             match here.walk(hash, |entry| entry.name() == name) {
                 Found::Entry(entry) => return Some(entry),
                 Found::Empty(_) => return None,
-                // Acquire: pairs with the Release in `grow`. A cell is sealed only after the next table was hung on.
+                // Acquire: pairs with the Release in `grow`.
                 Found::Moved => table = here.next.load(Ordering::Acquire),
             }
-            // Full to the last cell, and not left: the name was not in it when nothing came after it.
+            // Full to the last cell, and not left; or sealed, and the next table not seen yet (see `empty`): either way the
+            // name was not there when nothing came after this table.
             if table.is_null() {
                 return None;
             }
@@ -348,9 +349,10 @@ impl Directory {
         for at in start..from.cells.len() as u64 {
             let index = usize::try_from(at).expect("an index of a slice fits");
             let cell = &from.cells[index];
-            // Release: a sealed cell tells that the next table is there; pairs with the Acquire in `walk`.
+            // Relaxed: a seal publishes nothing. Who meets it and does not see the next table yet has not seen any of the
+            // names added there either: to a look-up they are unknown, and an insert makes a table, loses, and finds it.
             // Acquire: a lost seal finds an entry; pairs with the Release in `put`.
-            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::Release, Ordering::Acquire)
+            if let Err(entry) = cell.compare_exchange(ptr::null_mut(), moved(), Ordering::Relaxed, Ordering::Acquire)
                 && entry != moved()
             {
                 Self::copy(entry, to);
@@ -440,5 +442,91 @@ impl Drop for Directory {
             }
             Table::free(current);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reclaim::Domain;
+    use super::*;
+
+    /// A table of `cells` and an entry; frees both.
+    fn with_table(cells: usize, test: impl FnOnce(&Table, *mut Entry)) {
+        let (table, entry) = (Table::make(cells), Entry::make(0, "s").as_ptr());
+        // SAFETY: just made, and only known here.
+        unsafe {
+            test(&*table, entry);
+            Table::free(table);
+            Entry::free(entry);
+        }
+    }
+
+    fn used(table: &Table) -> u64 {
+        table.used.load(Ordering::Relaxed)
+    }
+
+    /// Two names with one hash are two streams.
+    #[test]
+    fn names_are_told_apart_when_hashes_are_not() {
+        let (directory, guard) = (Directory::new(2), Domain::new().pin());
+        let insert = |name| {
+            let made = Entry::make(7, name);
+            let there = directory.insert(7, made, |entry| entry.name() == name, &guard);
+            assert_eq!(there, made, "{name} is new");
+        };
+        insert("a");
+        insert("b");
+    }
+
+    /// A table counts what was put into it: not what came too late, nor the marks of sealed cells.
+    #[test]
+    fn a_table_counts_its_entries() {
+        with_table(4, |table, entry| {
+            assert!(table.put(1, entry) && !table.put(1, entry));
+            assert_eq!(used(table), 1);
+            assert!(table.put(2, moved()) && !table.put(2, moved()));
+            assert_eq!(used(table), 1);
+        });
+    }
+
+    /// A table is left once half of its cells are used, and stays to be left: searches stay short.
+    #[test]
+    fn a_table_is_full_when_half_of_it_is_used() {
+        with_table(64, |table, _| {
+            for used in 0..64 {
+                table.used.store(used, Ordering::Relaxed);
+                assert_eq!(table.is_full(), used >= 32, "{used} used");
+            }
+        });
+    }
+
+    /// An insert leaves a table that is full, or that somebody is about to leave, before it puts anything (rule 2).
+    #[test]
+    fn inserts_go_to_the_table_to_come() {
+        let (directory, guard) = (Directory::new(100), Domain::new().pin());
+        let cells = || directory.writable(&guard).cells.len();
+        (0..31).for_each(|n| _ = directory.get_or_add(&format!("{n}"), &guard).unwrap());
+        assert_eq!(cells(), 64);
+        directory.get_or_add("31", &guard).unwrap();
+        assert_eq!(cells(), 128);
+        Directory::grow(directory.writable(&guard));
+        assert_eq!(cells(), 256, "the next one is there, though this one has room");
+        assert!((0..32).all(|n| directory.get(&format!("{n}"), &guard).is_some()));
+    }
+
+    /// Who empties a table marks how far all of it is done, and begins at the mark of others.
+    #[test]
+    fn emptying_a_table_goes_on_where_others_were() {
+        with_table(128, |to, entry| {
+            with_table(128, |from, _| {
+                assert!(from.put(100, entry));
+                from.emptied.store(64, Ordering::Relaxed);
+                Directory::empty(from, to);
+                let sealed = |at: usize| from.cells[at].load(Ordering::Relaxed) == moved();
+                assert!((0..64).all(|at| !sealed(at)), "cells before the mark are left alone");
+                assert!((64..128).all(|at| sealed(at) != (at == 100)));
+                assert_eq!((from.emptied.load(Ordering::Relaxed), used(to)), (128, 1));
+            });
+        });
     }
 }

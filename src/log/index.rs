@@ -19,7 +19,7 @@ use std::ptr::{self, NonNull};
 use super::canary::Canary;
 use super::reclaim::{Guard, dealloc};
 use super::spine::{self, Link};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, probe};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, probe, probe_relaxed};
 
 /// Cells of the first block; the next ones double up to `LAST`.
 #[cfg(not(any(loom, annals_shuttle)))]
@@ -388,10 +388,12 @@ impl Index {
     }
 
     fn advance_tail(&self, from: BlockRef<'_>, to: *mut Block) {
-        // Acquire/Release: pairs with the Acquire in `last_block`. A compare-and-swap, so that a thread that stopped here
-        // cannot move it back. When it was null, the first block is meant.
-        let tail = probe(&self.tail);
+        // Relaxed: compared with a block that the caller has acquired, not followed.
+        let tail = probe_relaxed(&self.tail);
+        // When it is null, the first block is meant.
         if tail == from.0 || (tail.is_null() && from.number == 0) {
+            // Release: publishes `to`, which the caller has acquired; pairs with the Acquire in `last_block`. A
+            // compare-and-swap, so that a thread that stopped here cannot move it back.
             let _ = self.tail.compare_exchange(tail, to, Ordering::Release, Ordering::Relaxed);
         }
     }
@@ -570,20 +572,4 @@ impl Unlinked {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Blocks tile the revisions, and every revision is found in its block.
-    #[test]
-    fn blocks_tile_the_revisions() {
-        let mut next = 0;
-        for number in 0..40 {
-            let (first, len) = extent_of(number);
-            assert_eq!(first, next);
-            for revision in [first, first + len / 2, first + len - 1] {
-                assert_eq!(block_of(revision), number);
-            }
-            next = first + len;
-        }
-    }
-}
+mod tests;

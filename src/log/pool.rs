@@ -9,7 +9,7 @@ use std::ptr::{self, NonNull};
 
 use crossbeam_utils::CachePadded;
 
-use crate::sync::{AtomicPtr, Ordering, probe, thread_number};
+use crate::sync::{AtomicPtr, Ordering, probe_relaxed, thread_number};
 
 pub(crate) struct Pool<T, const PLACES: usize>([CachePadded<AtomicPtr<T>>; PLACES]);
 
@@ -44,7 +44,8 @@ impl<T, const PLACES: usize> Pool<T, PLACES> {
     pub(crate) fn lend(&self, make: impl FnOnce() -> T) -> Option<Lent<'_, T>> {
         let start = thread_number();
         for place in (start..start + TRIES.min(PLACES)).map(|n| &*self.0[n % PLACES]) {
-            let there = probe(place);
+            // Relaxed: compared here; the value is used only after the swap below, which acquires it.
+            let there = probe_relaxed(place);
             if there == in_use() {
                 continue;
             }
@@ -94,5 +95,39 @@ impl<T, const PLACES: usize> Drop for Pool<T, PLACES> {
                 drop(unsafe { Box::from_raw(value) });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A borrower gets a value of its own from the next place, up to so many places on; what was put back is lent again.
+    #[test]
+    fn a_borrower_tries_a_few_places() {
+        let (pool, made) = (Pool::<usize, 8>::new(), std::cell::Cell::new(0));
+        let lend = || {
+            pool.lend(|| {
+                made.set(made.get() + 1);
+                made.get()
+            })
+        };
+        let lent: Vec<_> = (0..TRIES).map(|_| lend().expect("a place is free")).collect();
+        assert_eq!(lent.iter().map(|value| **value).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert!(lend().is_none(), "all the places that are tried are in use");
+        drop(lent);
+        assert_eq!(*lend().expect("all places are free"), 1);
+        assert_eq!(made.get(), TRIES);
+    }
+
+    /// What was lent and put back is dropped with the pool.
+    #[test]
+    fn a_pool_drops_its_values() {
+        let value = std::rc::Rc::new(());
+        let pool = Pool::<_, 8>::new();
+        drop([pool.lend(|| value.clone()), pool.lend(|| value.clone())]);
+        assert_eq!(std::rc::Rc::strong_count(&value), 3);
+        drop(pool);
+        assert_eq!(std::rc::Rc::strong_count(&value), 1);
     }
 }

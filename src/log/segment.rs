@@ -319,6 +319,17 @@ mod tests {
     use crate::log::Builder;
     use crate::model::Message;
 
+    /// Tags tell what a slot holds, and marking twice is marking once: anybody may finish.
+    #[test]
+    fn tags_tell_what_a_slot_holds() {
+        let at = ptr::without_provenance_mut::<Header>(64);
+        let record = NonNull::new(at).unwrap();
+        assert!(Seen::of(ptr::null_mut()) == Seen::Empty);
+        assert!(Seen::of(at) == Seen::Open(record));
+        assert!(Seen::of(done(at)) == Seen::Done(record) && done(done(at)) == done(at));
+        assert!(Seen::of(more(at)) == Seen::More(record) && more(more(at)) == more(at));
+    }
+
     /// Each segment jumps to where its number says, so that finding one takes few steps; and has its own place.
     #[test]
     fn segments_are_linked_as_the_spine_asks() {

@@ -4,7 +4,7 @@ use super::append::LIMIT;
 use super::core::{Core, Spot};
 use super::reclaim::Guard;
 use super::segment::{Seen, closed};
-use crate::sync::{DECIDE, Ordering, fence, probe};
+use crate::sync::{Ordering, decide, fence, probe};
 
 /// Where the log ends, as an appender would find it.
 pub(crate) struct Settled {
@@ -19,9 +19,9 @@ impl Core {
     /// effect.
     ///
     /// What the caller wrote before this call (a subscription, say), everybody sees who takes a slot from the end on; see
-    /// [`DECIDE`](crate::sync::DECIDE). Lock-free: every step more than an appender's walk means an append took effect.
+    /// [`decide`](crate::sync::decide). Lock-free: every step more than an appender's walk means an append took effect.
     pub(crate) fn settle(&self, guard: &Guard) -> Settled {
-        // SeqCst: the caller's writes before it come before the look at the slots; pairs with `DECIDE` and `look_up`.
+        // SeqCst: the caller's writes before it come before the look at the slots; pairs with `decide` and `look_up`.
         fence(Ordering::SeqCst);
         let mut spot = self.late_spot(guard);
         loop {
@@ -42,9 +42,9 @@ impl Core {
                 None | Some(Seen::Closed) => return spot.index,
                 Some(Seen::Empty) => {
                     let slot = spot.segment.slot(spot.index);
-                    // DECIDE: as for an append, whoever waits for the next one sees the mark or is seen. Acquire: the
+                    // `decide`: as for an append, whoever waits for the next one sees the mark or is seen. Acquire: the
                     // record of who was faster is read to finish it.
-                    let swap = slot.compare_exchange(std::ptr::null_mut(), closed(), DECIDE, Ordering::Acquire);
+                    let swap = slot.compare_exchange(std::ptr::null_mut(), closed(), decide(), Ordering::Acquire);
                     if swap.is_ok() {
                         return spot.index;
                     }

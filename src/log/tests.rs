@@ -89,3 +89,17 @@ fn blocks_of_an_index_leave_with_their_records() {
     assert_eq!(stream.read().backwards().iter().count(), 200);
     assert_eq!(stream.append(event()).unwrap().revision.get(), 1000);
 }
+
+/// A record has no more fields than it needs: one appended by a batch takes what one appended alone does, and only its
+/// records before the last have a link to the next.
+#[test]
+fn records_have_no_fields_in_vain() {
+    let log = Builder::new().no_clock().build().unwrap();
+    log.append("s", event()).unwrap();
+    log.append_batch(Batch::new().add("s", event())).unwrap();
+    log.append_batch(Batch::new().add("s", event()).add("s", event())).unwrap();
+    let guard = log.core().pin();
+    let record = |index| log.core().segment_of(index, &guard).unwrap().record(index);
+    assert_eq!([0, 1, 2, 3].map(|index| record(index).weight() - record(0).weight()), [0, 0, 8, 0]);
+    assert!((record(0).time(), record(0).sum()) == (None, None));
+}

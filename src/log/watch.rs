@@ -112,10 +112,9 @@ pub(crate) fn tell(log: &Log, envelopes: &[Envelope], stored: bool) -> Failures 
 
 /// Tells that the log was closed.
 pub(crate) fn tell_closed(log: &Log) {
-    // A watcher that comes too late for this look settles after the mark of the close, and sees it.
-    if log.core().interest.word() != 0
-        && let Some(watcher) = log.core().watcher.get()
-    {
+    // Who begins to wait too late for this look settles after the mark of the close, and sees it.
+    log.core().interest.word();
+    if let Some(watcher) = log.core().watcher.get() {
         watcher.closed(log);
     }
 }

@@ -56,6 +56,12 @@ mod imp {
     }
 
     impl<T> Loaded<T> {
+        /// No value.
+        #[inline]
+        pub(crate) fn none() -> Self {
+            Self(Guard::from_inner(None))
+        }
+
         #[inline]
         pub(crate) fn get(&self) -> Option<&T> {
             self.0.as_deref()
@@ -169,6 +175,10 @@ mod imp {
     }
 
     impl<T> Loaded<T> {
+        pub(crate) fn none() -> Self {
+            Self(0, None)
+        }
+
         pub(crate) fn get(&self) -> Option<&T> {
             self.1.as_deref().map(|kept| &kept.value)
         }

@@ -17,6 +17,10 @@ mod imp {
     pub(crate) use std::hint::spin_loop as pause;
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+
+    pub(crate) fn counted<T: ?Sized>(made: Arc<T>) -> Arc<T> {
+        made
+    }
 }
 
 #[cfg(loom)]
@@ -25,6 +29,10 @@ mod imp {
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use loom::thread::yield_now as pause;
+
+    pub(crate) fn counted<T: ?Sized>(made: std::sync::Arc<T>) -> Arc<T> {
+        Arc::from_std(made)
+    }
 }
 
 #[cfg(annals_shuttle)]
@@ -33,9 +41,15 @@ mod imp {
 
     pub(crate) use shuttle::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use shuttle::thread::yield_now as pause;
+
+    pub(crate) fn counted<T: ?Sized>(made: Arc<T>) -> Arc<T> {
+        made
+    }
 }
 
 pub(crate) use imp::*;
+/// For what has no size, which only the standard library's can be made to point to; [`counted`] makes ours of it.
+pub(crate) use std::sync::Arc as StdArc;
 
 /// Loads, with Acquire, what a compare-and-swap of the same cell may soon depend on.
 ///
@@ -59,12 +73,12 @@ pub(crate) fn probe<T>(cell: &AtomicPtr<T>) -> *mut T {
 /// `fence(SeqCst)` between. One of the two must see the other. On the appender's side a fence would cost a quarter of an
 /// append; sequentially consistent accesses say the same, and on x86 they are the instructions of the weaker ones. Loom takes
 /// them for acquire and release: for it the appender has the fence, see [`look_up`].
-#[cfg(not(any(loom, annals_shuttle)))]
-pub(crate) const DECIDE: Ordering = Ordering::SeqCst;
-#[cfg(any(loom, annals_shuttle))]
-pub(crate) const DECIDE: Ordering = Ordering::Release;
+#[inline]
+pub(crate) fn decide() -> Ordering {
+    if cfg!(any(loom, annals_shuttle)) { Ordering::Release } else { Ordering::SeqCst }
+}
 
-/// Loads the word of those who watch, after a swap by [`DECIDE`].
+/// Loads the word of those who watch, after a swap with [`decide`].
 #[inline]
 pub(crate) fn look_up(word: &AtomicU64) -> u64 {
     // SeqCst: pairs with the fence of whoever begins to watch.
@@ -74,6 +88,18 @@ pub(crate) fn look_up(word: &AtomicU64) -> u64 {
     {
         fence(Ordering::SeqCst);
         word.load(Ordering::Acquire)
+    }
+}
+
+/// As [`probe`], with Relaxed: for what is only compared, not followed.
+#[inline]
+pub(crate) fn probe_relaxed<T>(cell: &AtomicPtr<T>) -> *mut T {
+    #[cfg(not(annals_rmw_loads))]
+    // Relaxed: each caller says why.
+    return cell.load(Ordering::Relaxed);
+    #[cfg(annals_rmw_loads)]
+    match cell.compare_exchange(std::ptr::null_mut(), std::ptr::null_mut(), Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(seen) | Err(seen) => seen,
     }
 }
 

@@ -22,36 +22,51 @@ pub(crate) type Task = Box<dyn FnOnce()>;
 #[allow(clippy::box_collection, reason = "one word, which a cell can swap")]
 type Queue = Option<ManuallyDrop<Box<VecDeque<Task>>>>;
 
+/// Nobody delivers.
+const FREE: u8 = 0;
+/// Somebody delivers.
+const TAKEN: u8 = 1;
+/// And something waits for its turn.
+const QUEUED: u8 = 2;
+
 #[cfg(not(any(loom, annals_shuttle)))]
 thread_local! {
-    static DELIVERING: Cell<bool> = const { Cell::new(false) };
+    static TURN: Cell<u8> = const { Cell::new(FREE) };
     static LATER: Cell<Queue> = const { Cell::new(None) };
 }
 
 #[cfg(any(loom, annals_shuttle))]
 thread_local! {
-    static DELIVERING: Cell<bool> = Cell::new(false);
+    static TURN: Cell<u8> = Cell::new(FREE);
     static LATER: Cell<Queue> = Cell::new(None);
 }
 
 /// Whether the calling thread is in the middle of a delivery: then it must not wait for one.
 #[inline]
 pub(crate) fn is_taken() -> bool {
-    DELIVERING.with(Cell::get)
+    TURN.with(Cell::get) != FREE
 }
 
 /// Delivers, or has it delivered after the delivery at hand. What `now` returns; nothing when it is for later.
 #[inline]
 pub(crate) fn take<R>(now: impl FnOnce() -> R, later: impl FnOnce() -> Task) -> Option<R> {
-    if is_taken() {
+    let Some(turn) = begin() else {
         defer(later());
         return None;
-    }
-    DELIVERING.with(|delivering| delivering.set(true));
-    let over = Over;
+    };
     let result = now();
-    drop(over);
+    drop(turn);
     Some(result)
+}
+
+/// The thread's turn, unless it is taken: then the delivery is to be [deferred](defer).
+#[inline]
+pub(crate) fn begin() -> Option<Turn> {
+    if is_taken() {
+        return None;
+    }
+    TURN.with(|turn| turn.set(TAKEN));
+    Some(Turn(()))
 }
 
 /// Adds a delivery to those that wait.
@@ -60,30 +75,31 @@ pub(crate) fn defer(task: Task) {
     let mut queue = LATER.with(Cell::take).unwrap_or_default();
     queue.push_back(task);
     LATER.with(|later| later.set(Some(queue)));
+    TURN.with(|turn| turn.set(QUEUED));
 }
 
-/// Ends a turn: delivers what waits. On a panic, too, which no handler's is.
-struct Over;
+/// A turn. Dropped, it delivers what waits, and is over. On a panic, too, which no handler's is.
+pub(crate) struct Turn(());
 
-impl Drop for Over {
+impl Drop for Turn {
     #[inline]
     fn drop(&mut self) {
-        if let Some(queue) = LATER.with(Cell::take) {
-            deliver(ManuallyDrop::into_inner(queue));
+        if TURN.with(Cell::get) == QUEUED {
+            deliver();
         }
-        DELIVERING.with(|delivering| delivering.set(false));
+        TURN.with(|turn| turn.set(FREE));
     }
 }
 
 #[cold]
-fn deliver(first: Box<VecDeque<Task>>) {
-    let mut queue = first;
+fn deliver() {
+    let mut queue = VecDeque::new();
     loop {
-        let Some(task) = queue.pop_front() else { return };
-        task();
-        // What the task's handlers added comes after what was there.
+        // What the last task's handlers added comes after what was there.
         if let Some(added) = LATER.with(Cell::take) {
             queue.append(&mut *ManuallyDrop::into_inner(added));
         }
+        let Some(task) = queue.pop_front() else { return };
+        task();
     }
 }

@@ -2,6 +2,7 @@
 
 use annals::{Builder, Log, Message, Retention, Stream};
 
+use crate::delivery::*;
 use crate::operations::*;
 use crate::others::Field;
 use crate::position::Move;
@@ -104,7 +105,31 @@ pub fn all() -> Vec<Case> {
     cases.extend(batches());
     cases.extend(reads());
     cases.extend(removals());
+    cases.extend(deliveries());
     cases
+}
+
+/// Somebody is subscribed: the victim delivers, subscribes, unsubscribes, follows. Others deliver, too.
+fn deliveries() -> Vec<Case> {
+    let small = Start { slots: 8, filled: 7, ..START };
+    vec![
+        case("append to an observer", START, 1, append_observed()),
+        case("append to an observer makes a segment", small, 1, append_observed()),
+        case("append to an observer of the stream", START, 1, append_observed_in_stream()),
+        case("append beside a subscription to another stream", START, 1, append_beside_a_subscription()),
+        case("append wakes a follower", START, 1, append_followed()),
+        case("append wakes a follower of the stream", START, 1, append_followed_in_stream()),
+        case("an observer subscribes", START, 0, observe()),
+        case("an observer of the stream subscribes", START, 0, observe_stream()),
+        case("an observer subscribes beside another", START, 0, observe_beside()),
+        case("a subscription ends", START, 0, drop_subscription()),
+        case("a subscription to the stream ends", START, 0, drop_subscription_to_stream()),
+        case("a follower is made", START, 0, make_follower()),
+        case("a follower goes on", START, 0, follow_next()),
+        case("a follower of the stream goes on", small, 0, follow_stream_next()),
+        case("a follower begins to wait", START, 0, follow_wait()),
+        case("a follower of the stream begins to wait", START, 0, follow_stream_wait()),
+    ]
 }
 
 fn appends() -> Vec<Case> {

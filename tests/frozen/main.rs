@@ -28,6 +28,8 @@ mod cases;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod control;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod delivery;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod memory;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod operations;

@@ -22,7 +22,7 @@ fn told(result: Result<Appended, Rejected<Message<'static>>>) -> Outcome {
 }
 
 /// An operation that appends nothing.
-fn silent<R: 'static>(work: impl FnOnce() -> R + 'static) -> Operation {
+pub fn silent<R: 'static>(work: impl FnOnce() -> R + 'static) -> Operation {
     Box::new(move || {
         drop(black_box(work()));
         Outcome::default()

@@ -90,13 +90,7 @@ impl Lockstep {
                 self.tick(*clock);
                 self.append_batch(*access, drafts, expected, condition.as_ref());
             }
-            Operation::Truncate { before } => {
-                let before = self.position(*before);
-                self.compare_all();
-                self.model.truncate_before(before);
-                assert_eq!(self.log.truncate_before(before), self.model.floor + 1);
-                self.compare_all();
-            }
+            Operation::Truncate { before } => self.truncate(self.position(*before)),
             Operation::Maintain => {
                 self.log.maintain();
                 self.compare_all();
@@ -105,6 +99,7 @@ impl Lockstep {
             Operation::View { position } => self.view_at(self.position(*position)),
             Operation::Read(wish) => self.read(wish),
             Operation::Open(wish) => self.open(wish),
+            Operation::Overtake { wish, steps, ahead } => self.overtake(wish, *steps, *ahead),
             Operation::Step { count } => self.step(count % 8),
         }
     }
@@ -292,6 +287,21 @@ impl Lockstep {
         let (mut selection, cursor, end) = self.begin(wish);
         let left = selection.first.take().unwrap_or(u64::MAX);
         self.reading = Some(Reading { cursor, rest: self.model.read(&selection, end).into(), left });
+    }
+
+    fn overtake(&mut self, wish: &Wish, steps: u8, ahead: u8) {
+        self.open(wish);
+        self.step(steps);
+        let next = self.reading.as_ref().and_then(|reading| reading.rest.front().copied());
+        self.truncate(next.unwrap_or(1) + u64::from(ahead));
+        self.step(u8::MAX);
+    }
+
+    fn truncate(&mut self, before: u64) {
+        self.compare_all();
+        self.model.truncate_before(before);
+        assert_eq!(self.log.truncate_before(before), self.model.floor + 1);
+        self.compare_all();
     }
 
     fn step(&mut self, count: u8) {

@@ -2,8 +2,10 @@
 #![allow(clippy::pedantic, reason = "tests are read, not called")]
 
 mod bad_input;
+mod bus;
 mod corpus;
 mod delivery;
+mod delivery_model;
 mod delivery_program;
 mod delivery_stress;
 mod face;

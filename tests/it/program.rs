@@ -68,6 +68,12 @@ pub enum Operation {
     },
     Read(Wish),
     Open(Wish),
+    /// A read goes `steps` far, then the log is truncated `ahead` of where it is, then it goes on to its end.
+    Overtake {
+        wish: Wish,
+        steps: u8,
+        ahead: u8,
+    },
     Step {
         count: u8,
     },
@@ -252,6 +258,12 @@ impl Chunk<'_> {
         self.byte().cast_signed()
     }
 
+    /// A number that is mostly smaller than a log is long, so that a bound is one.
+    fn few(&mut self) -> u8 {
+        let byte = self.byte();
+        if byte < 224 { byte % 8 } else { byte }
+    }
+
     fn operation(&mut self) -> Operation {
         match self.byte() % 16 {
             0..=3 => Operation::Append {
@@ -263,13 +275,23 @@ impl Chunk<'_> {
             },
             4..=7 => self.batch(),
             8 => Operation::Truncate { before: self.byte() },
-            9 => Operation::Maintain,
+            9 => self.maintain_or_overtake(),
             10 => Operation::Get { position: self.byte() },
             11 => Operation::View { position: self.byte() },
             12 | 13 => Operation::Read(self.wish()),
             14 => Operation::Open(self.wish()),
             _ => Operation::Step { count: self.byte() },
         }
+    }
+
+    /// Mostly a read that is overtaken, without bounds that leave most of the log out.
+    fn maintain_or_overtake(&mut self) -> Operation {
+        if self.byte().is_multiple_of(4) {
+            return Operation::Maintain;
+        }
+        let (steps, ahead) = (self.byte() % 4, self.byte() % 4);
+        let wish = Wish { since: None, until: None, to: None, criteria: None, view: None, ..self.wish() };
+        Operation::Overtake { wish, steps, ahead }
     }
 
     /// Messages take what is left of the chunk, again and again until there are enough of them.
@@ -315,8 +337,8 @@ impl Chunk<'_> {
             to_revision: Some(self.byte()).filter(|_| has(5)),
             since: Some(self.signed()).filter(|_| has(6)),
             until: Some(self.signed()).filter(|_| has(7)),
-            first: Some(self.byte()).filter(|_| has(8)),
-            last: Some(self.byte()).filter(|_| has(9)),
+            first: Some(self.few()).filter(|_| has(8)),
+            last: Some(self.few()).filter(|_| has(9)),
             backwards: has(10),
             criteria: Some(self.criteria()).filter(|_| has(11)),
             view: Some(self.byte()).filter(|_| has(12)),

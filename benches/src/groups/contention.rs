@@ -23,7 +23,7 @@ pub const ALL: [MakeGroup; 10] =
 ///
 /// Threads are tied to processors in turn. Left to itself, the scheduler lets short-lived threads that were woken by one
 /// another run on one processor, one after the other, and nothing contends.
-fn together<W, A>(workers: Vec<W>, work: impl Fn(W) -> A + Sync) -> (Sample, Vec<A>)
+pub(super) fn together<W, A>(workers: Vec<W>, work: impl Fn(W) -> A + Sync) -> (Sample, Vec<A>)
 where
     W: Send,
     A: Send,
