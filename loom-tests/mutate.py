@@ -421,6 +421,39 @@ MUTATIONS = [
      "                    Err(_) => {\n                        let before = self.current.swap(number, Ordering::AcqRel);\n"
      "                        drop(self.remove(before));\n                        return true;\n                    }\n                }\n",
      "delivery", "two_come_and_go"),
+    ("an observer begins one later", "delivery/member.rs",
+     "compare_exchange(PENDING, end, ", "compare_exchange(PENDING, end + 1, ",
+     "delivery", "observe_beside_appends"),
+    ("a subscriber begins one later", "delivery/feed.rs",
+     "        sequential.start(end);", "        sequential.start(end + 1);",
+     "delivery", "subscribe_beside_appends"),
+    ("the past is left to those who append", "delivery/feed.rs",
+     "        Delivery::catch_up(&log, &member, Position::new(end));\n", "",
+     "delivery", "subscribe_from_the_beginning"),
+    ("who comes during a delivery gets it", "delivery/deliver.rs",
+     "if member.is_closed() || member.start(log.core()) >= envelope.position().get() {", "if member.is_closed() {",
+     "handlers", "subscribe_inside_a_handler"),
+    ("close does not wait for a past that is for later", "delivery/deliver.rs",
+     "                let (log, member) = (log.clone(), member.clone());\n"
+     "                Box::new(move || drain(&log, &member))",
+     "                let Consumer::Sequential(sequential) = member.consumer() else { unreachable!() };\n"
+     "                let (log, sequential) = (log.clone(), sequential.clone());\n"
+     "                Box::new(move || drop(sequential.pass_or_wait(&log, end.get(), None, None, Self::of(&log))))",
+     "handlers", "close_what_a_handler_subscribed"),
+    ("a task looks and does not register", "delivery/follower.rs",
+     "match self.advance_or_register(context.waker()) {", "match self.advance() {",
+     "follow", "a_task_waits_beside_an_append"),
+    ("closing wakes no subscription", "delivery/deliver.rs",
+     "Consumer::Sequential(sequential) => sequential.wake(),", "Consumer::Sequential(_) => {}",
+     "follow", "close_the_log_beside_a_subscription"),
+    ("a position has been passed with the next one", "delivery/sequential.rs",
+     "next != PENDING && (next >= end ||", "next != PENDING && (next > end ||",
+     "follow", "wait_for_a_subscription_beside_an_append"),
+    ("a change of a set undoes another", "sync/cow.rs",
+     "                    Err(_) => drop(self.remove(number)),\n                }\n",
+     "                    Err(_) => {\n                        let before = self.current.swap(number, Ordering::AcqRel);\n"
+     "                        drop(self.remove(before));\n                        return true;\n                    }\n                }\n",
+     "bus", "a_set_is_changed_by_three"),
 ]
 
 

@@ -2,7 +2,10 @@
 //!
 //! Who waits registers first, then looks whether what it waits for has happened; who makes it happen does so first, then looks
 //! whether anybody waits. Between the two steps each has a `fence(SeqCst)`, so one of them sees the other: no wake-up is lost.
-//! Waking takes everybody off the list; who has to wait on comes back. Nobody here waits for a thread that is stopped.
+//! Waking takes everybody off the list; who has to wait on comes back.
+//!
+//! What this does not do: a thread that is stopped between taking the list and waking leaves those on it asleep, until it goes
+//! on or their time is over. It holds up nobody else.
 
 use std::task::Waker;
 use std::time::Instant;
