@@ -10,9 +10,10 @@
 //!
 //! # Beginning
 //!
-//! A subscriber is put into a copy-on-write [`set`], of the log or of its stream ([`keyed`]), and counted in a word that every
-//! appender loads after its swap. Then it *settles* where the log ends, as an appender would: from there on every append sees
-//! the word, and the set with it. So the place is exact, and nobody was held up: L9, L15. The past, when it is wanted, is
+//! A subscriber is counted in a word that every appender loads after its swap, and put into a copy-on-write [`set`], of the log
+//! or of its stream ([`keyed`]). Then it *settles* where the log ends, as an appender would: from there on every append sees
+//! the word, and the set with it. Whoever meets the subscriber in the set before its place is known settles for it. So the
+//! place is exact, and nobody was held up: L9, L15. The past, when it is wanted, is
 //! delivered by who subscribes, before it is put into the set.
 //!
 //! # A delivery
