@@ -63,6 +63,20 @@ fn a_task_waits_beside_an_append() {
     }
 }
 
+/// One waits, woken by either of two: who has woken it for the first envelope does not keep it asleep for the second.
+#[test]
+fn a_follower_waits_beside_two_appenders() {
+    explore("a_follower_waits_beside_two_appenders", 1, [vec![1, 2]], |notes| {
+        let log = watched_log();
+        let stream = log.stream("s").unwrap();
+        let mut follower = log.follow();
+        let appenders = [appending(&stream, 1), appending(&stream, 1)];
+        let waiting = thread::spawn(move || waited_for(&mut follower, 2));
+        appenders.into_iter().for_each(|thread| thread.join().unwrap());
+        notes.note(waiting.join().unwrap());
+    });
+}
+
 /// Two wait, one append wakes both.
 #[test]
 fn two_followers_wait_beside_an_append() {

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::dispatcher::Dispatcher;
-use super::keyed::Keyed;
+use super::keyed::{Keyed, Topic};
 use super::member::{Consumer, Member, Observer};
 use super::sequential::{Pass, Sequential};
 use super::set::{Set, State};
@@ -96,21 +96,23 @@ impl Delivery {
 
     fn wake_followers(&self, log: &Log, envelopes: &[Envelope]) {
         let interest = &log.core().interest;
-        if interest.word() & Interest::WAITING != 0 {
-            interest.wake();
-            self.waiters.wake_all();
+        if Interest::is_waited_for(interest.word()) {
+            self.waiters.wake_each(|| interest.remove(Interest::WAITING));
         }
         for envelope in envelopes {
-            if envelope.interest().word() & Interest::WAITING != 0 {
-                envelope.interest().wake();
-                self.streams.with(envelope.stream(), |topic| topic.waiters.wake_all());
+            let interest = envelope.interest();
+            if Interest::is_waited_for(interest.word()) {
+                let wake = |topic: &Arc<Topic<Arc<Member>>>| {
+                    topic.waiters.wake_each(|| interest.remove(Interest::WAITING));
+                };
+                self.streams.with(envelope.stream(), wake);
             }
         }
     }
 
     fn has_subscribers(log: &Log, envelopes: &[Envelope]) -> bool {
-        let has = |word: u64| word % Interest::STREAM > Interest::WAITING;
-        has(log.core().interest.word()) || envelopes.iter().any(|envelope| has(envelope.interest().word()))
+        Interest::has_subscribers(log.core().interest.word())
+            || envelopes.iter().any(|envelope| Interest::has_subscribers(envelope.interest().word()))
     }
 
     /// Delivers envelopes of one append, in order, to all who are subscribed as the delivery of each begins. Waits for those
@@ -167,7 +169,7 @@ impl Delivery {
     /// Who is subscribed at one instant, to the log and to the envelope's stream. Who comes after the envelope took effect
     /// does not get it, so of those who do there are only fewer from look to look.
     fn snapshot(&self, envelope: &Envelope) -> Snapshot {
-        if envelope.interest().word() <= Interest::WAITING {
+        if !Interest::has_subscribers(envelope.interest().word()) {
             // The log's after the stream's: when it was loaded, the other was still empty.
             return Snapshot { all: self.all.load(), stream: None };
         }

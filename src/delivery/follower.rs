@@ -213,7 +213,10 @@ impl Follower {
                 Advance::To(item) => return Ok(item),
                 Advance::Closed => return Err(NothingYet::Closed),
                 Advance::Skipped => {}
-                Advance::End if wait::is_over(until) => return Err(NothingYet::Empty),
+                Advance::End if wait::is_over(until) => {
+                    self.disarm();
+                    return Err(NothingYet::Empty);
+                }
                 Advance::End => wait::park(until),
             }
         }
@@ -221,20 +224,32 @@ impl Follower {
 
     /// One step; when there is nothing, `waker` is woken after the next append, from before the look on.
     fn advance_or_register(&mut self, waker: &Waker) -> Advance {
-        let waiter = self.waiter.get_or_insert_with(Waiter::new).clone();
+        let mut waiter = self.waiter.take();
+        self.waiters().register(&mut waiter, waker, || self.interest().add(Interest::WAITING));
+        self.waiter = waiter;
         let log = self.log();
-        self.waiters().register(&waiter, waker);
-        match &self.source {
-            Source::Log(_) => log.core().interest.wait(),
-            Source::Stream(tail) => tail.stream.interest().wait(),
-        }
         // Finishes what is decided and not visible yet, so that no wake-up is left to a thread that is stopped.
         log.core().settle(&log.core().pin());
         let found = self.advance();
         if !matches!(found, Advance::End) {
-            waiter.disarm();
+            self.disarm();
         }
         found
+    }
+
+    /// It does not wait any more: appends need not look for it.
+    fn disarm(&self) {
+        if self.waiter.as_ref().is_some_and(|waiter| Waiters::disarm(waiter)) {
+            self.interest().remove(Interest::WAITING);
+        }
+    }
+
+    /// Where it says that it waits.
+    fn interest(&self) -> &Interest {
+        match &self.source {
+            Source::Log(tail) => &tail.log().core().interest,
+            Source::Stream(tail) => tail.stream.interest(),
+        }
     }
 
     fn waiters(&self) -> &Waiters {
@@ -285,8 +300,10 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        if let Some(waiter) = self.waiter.take() {
-            self.waiters().forget(&waiter);
+        if let Some(waiter) = self.waiter.take()
+            && self.waiters().forget(&waiter)
+        {
+            self.interest().remove(Interest::WAITING);
         }
     }
 }

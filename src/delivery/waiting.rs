@@ -2,54 +2,54 @@
 //!
 //! Who waits registers first, then looks whether what it waits for has happened; who makes it happen does so first, then looks
 //! whether anybody waits. Between the two steps each has a `fence(SeqCst)`, so one of them sees the other: no wake-up is lost.
-//! Waking takes everybody off the list; who has to wait on comes back.
 //!
-//! What this does not do: a thread that is stopped between taking the list and waking leaves those on it asleep, until it goes
-//! on or their time is over. It holds up nobody else.
+//! A [`Waiter`] stays on its list until it leaves for good; its *turn* says whether it waits now. Turns count up: odd while it
+//! waits. Who wakes it calls its waker first, which may be called any number of times, and ends that turn after: so a thread
+//! that is stopped anywhere in between leaves nobody asleep whom another one would wake, and one that comes late cannot end a
+//! turn that began meanwhile.
 
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::sync::wait::{self, AtomicWaker};
-use crate::sync::{Arc, AtomicU32, CopyOnWrite, Ordering, fence, pause};
-
-/// Not on a list.
-const OUT: u32 = 0;
-/// On a list, to be woken.
-const ARMED: u32 = 1;
-/// On a list, not waiting any more.
-const IDLE: u32 = 2;
+use crate::sync::{Arc, AtomicU64, CopyOnWrite, Ordering, fence, pause, wait};
 
 /// How often a thread looks before it parks: waking a parked thread takes 15 µs, looking some nanoseconds.
 pub(crate) const LOOKS: u32 = if cfg!(any(loom, annals_shuttle)) { 0 } else { 200 };
 /// How often it gives its processor away before it parks.
 pub(crate) const YIELDS: u32 = if cfg!(any(loom, annals_shuttle)) { 0 } else { 20 };
 
-/// One who waits, again and again.
+/// One who waits, again and again, always by the same waker.
 pub(crate) struct Waiter {
-    state: AtomicU32,
-    waker: AtomicWaker,
+    waker: Waker,
+    turn: AtomicU64,
 }
 
 /// Those who wait for one thing.
 pub(crate) struct Waiters(CopyOnWrite<Vec<Arc<Waiter>>>);
 
 impl Waiter {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: AtomicU32::new(OUT), waker: AtomicWaker::new() })
+    /// Ends its turn, unless that was done. Whether it was this call that did.
+    fn end(&self, turn: u64) -> bool {
+        // AcqRel: whoever begins the next turn comes after.
+        self.turn.compare_exchange(turn, turn + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Waits no longer. It may stay on its list until somebody wakes it.
-    pub(crate) fn disarm(&self) {
-        // Relaxed: who takes it off the list meanwhile wakes somebody who does not wait.
-        let _ = self.state.compare_exchange(ARMED, IDLE, Ordering::Relaxed, Ordering::Relaxed);
+    /// From the turn that it waits in to one of its own right: who has woken it in the old one and has not ended that yet must
+    /// not end this one. False when it does not wait.
+    fn begin_anew(&self) -> bool {
+        let turn = self.turn();
+        // AcqRel: as in `end`, which is all that may come between.
+        is_waiting(turn) && self.turn.compare_exchange(turn, turn + 2, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
-    /// Whether it is on a list.
-    pub(crate) fn is_listed(&self) -> bool {
-        // Acquire: pairs with the Release in `wake_all`.
-        self.state.load(Ordering::Acquire) != OUT
+    fn turn(&self) -> u64 {
+        // Acquire: pairs with the Release of who began the turn.
+        self.turn.load(Ordering::Acquire)
     }
+}
+
+fn is_waiting(turn: u64) -> bool {
+    turn % 2 == 1
 }
 
 impl Waiters {
@@ -57,49 +57,80 @@ impl Waiters {
         Self(CopyOnWrite::new())
     }
 
-    /// From now on `waker` is woken when the others are, once. The caller looks whether it has to wait after this.
-    pub(crate) fn register(&self, waiter: &Arc<Waiter>, waker: &Waker) {
-        waiter.waker.register(waker);
-        // AcqRel: pairs with the swap in `wake_all`, on either side of it: either that one wakes what was registered, or this
-        // one finds itself off the list.
-        match waiter.state.compare_exchange(IDLE, ARMED, Ordering::AcqRel, Ordering::Acquire) {
-            // Still on the list.
-            Ok(_) | Err(ARMED) => {}
-            Err(_) => {
-                // Release: as above.
-                waiter.state.store(ARMED, Ordering::Release);
-                self.0.change(|there| {
-                    let mut all = there.cloned().unwrap_or_default();
-                    all.push(waiter.clone());
-                    Some(Some(all))
-                });
+    /// From now on `waker` is woken when the others are, once; `begins` is called before, when that is not so yet. The caller
+    /// looks whether it has to wait after this.
+    pub(crate) fn register(&self, place: &mut Option<Arc<Waiter>>, waker: &Waker, begins: impl FnOnce()) {
+        match place {
+            Some(waiter) if waiter.waker.will_wake(waker) => {
+                if !waiter.begin_anew() {
+                    begins();
+                    // Release: pairs with `turn`. Nobody else begins a turn of it.
+                    waiter.turn.store(waiter.turn() + 1, Ordering::Release);
+                }
+            }
+            // Nobody yet, or another task than before: what the old one waited for, this one does.
+            _ => {
+                if !place.take().is_some_and(|old| self.forget(&old)) {
+                    begins();
+                }
+                *place = Some(self.add(waker));
             }
         }
         // SeqCst: pairs with the fence in `wake_all`.
         fence(Ordering::SeqCst);
     }
 
+    /// One more on the list, who waits.
+    fn add(&self, waker: &Waker) -> Arc<Waiter> {
+        let waiter = Arc::new(Waiter { waker: waker.clone(), turn: AtomicU64::new(1) });
+        self.0.change(|there| {
+            let mut all = there.cloned().unwrap_or_default();
+            all.push(waiter.clone());
+            Some(Some(all))
+        });
+        waiter
+    }
+
     /// Wakes everybody who registered before what the caller did last. Lock-free.
     pub(crate) fn wake_all(&self) {
+        self.wake_each(|| ());
+    }
+
+    /// The same; `ended` is called for each turn that this ends.
+    pub(crate) fn wake_each(&self, ended: impl Fn()) {
         // SeqCst: pairs with the fence in `register`.
         fence(Ordering::SeqCst);
-        if self.0.load().get().is_none() {
-            return;
-        }
-        for waiter in self.0.take().get().into_iter().flatten() {
-            // AcqRel: pairs with `register`.
-            if waiter.state.swap(OUT, Ordering::AcqRel) == ARMED {
-                waiter.waker.wake();
+        for waiter in self.0.load().get().into_iter().flatten() {
+            let turn = waiter.turn();
+            if is_waiting(turn) {
+                waiter.waker.wake_by_ref();
+                if waiter.end(turn) {
+                    ended();
+                }
             }
         }
     }
 
-    /// Takes a waiter off the list that will not come back. The others are woken for it, and come back.
-    pub(crate) fn forget(&self, waiter: &Waiter) {
-        waiter.disarm();
-        if waiter.is_listed() {
-            self.wake_all();
-        }
+    /// The owner waits no longer: whether its turn had to be ended.
+    pub(crate) fn disarm(waiter: &Waiter) -> bool {
+        let turn = waiter.turn();
+        is_waiting(turn) && waiter.end(turn)
+    }
+
+    /// Takes a waiter off the list that will not come back. Whether its turn had to be ended.
+    pub(crate) fn forget(&self, waiter: &Arc<Waiter>) -> bool {
+        self.remove(waiter);
+        Self::disarm(waiter)
+    }
+
+    fn remove(&self, waiter: &Arc<Waiter>) {
+        self.0.change(|there| {
+            let there = there?;
+            let at = there.iter().position(|other| Arc::ptr_eq(other, waiter))?;
+            let mut all = there.clone();
+            all.swap_remove(at);
+            Some((!all.is_empty()).then_some(all))
+        });
     }
 
     /// Blocks until `ready` says so, or the time is over. What it said last.
@@ -110,12 +141,14 @@ impl Waiters {
             }
             if look < LOOKS { pause() } else { wait::yield_now() }
         }
-        let (waiter, waker) = (Waiter::new(), wait::thread_waker());
+        let (mut place, waker) = (None, wait::thread_waker());
         loop {
-            self.register(&waiter, &waker);
+            self.register(&mut place, &waker, || ());
             let is_ready = ready();
             if is_ready || wait::is_over(until) {
-                self.forget(&waiter);
+                if let Some(waiter) = place {
+                    self.forget(&waiter);
+                }
                 return is_ready;
             }
             wait::park(until);

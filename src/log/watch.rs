@@ -30,12 +30,12 @@ pub(crate) trait Watcher: Any + Send + Sync {
 pub(crate) struct Interest(AtomicU64);
 
 impl Interest {
-    /// Somebody waits for the next append.
+    /// One who waits for the next append.
     pub(crate) const WAITING: u64 = 1;
     /// One who watches all of it.
-    pub(crate) const ONE: u64 = 2;
+    pub(crate) const ONE: u64 = 1 << 20;
     /// In the word of the log: one who watches a stream, and is counted there.
-    pub(crate) const STREAM: u64 = 1 << 32;
+    pub(crate) const STREAM: u64 = 1 << 40;
 
     pub(crate) fn new() -> Self {
         Self(AtomicU64::new(0))
@@ -64,15 +64,16 @@ impl Interest {
         self.0.fetch_sub(what, Ordering::Relaxed);
     }
 
-    pub(crate) fn wait(&self) {
-        // Release: as in `add`.
-        self.0.fetch_or(Self::WAITING, Ordering::Release);
+    /// Whether somebody waits.
+    #[inline]
+    pub(crate) fn is_waited_for(word: u64) -> bool {
+        word & (Self::ONE - 1) != 0
     }
 
-    /// Called by who is going to wake everybody that waits: those who begin to wait later set it again.
-    pub(crate) fn wake(&self) {
-        // AcqRel: those who set it before are found in the list of those who wait; who sets it later comes after.
-        self.0.fetch_and(!Self::WAITING, Ordering::AcqRel);
+    /// Whether somebody is subscribed to all that has this word.
+    #[inline]
+    pub(crate) fn has_subscribers(word: u64) -> bool {
+        word & (Self::STREAM - Self::ONE) != 0
     }
 }
 

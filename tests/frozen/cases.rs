@@ -113,22 +113,22 @@ pub fn all() -> Vec<Case> {
 fn deliveries() -> Vec<Case> {
     let small = Start { slots: 8, filled: 7, ..START };
     vec![
-        case("append to an observer", START, 1, append_observed()),
-        case("append to an observer makes a segment", small, 1, append_observed()),
-        case("append to an observer of the stream", START, 1, append_observed_in_stream()),
-        case("append beside a subscription to another stream", START, 1, append_beside_a_subscription()),
-        case("append wakes a follower", START, 1, append_followed()),
-        case("append wakes a follower of the stream", START, 1, append_followed_in_stream()),
-        case("an observer subscribes", START, 0, observe()),
-        case("an observer of the stream subscribes", START, 0, observe_stream()),
-        case("an observer subscribes beside another", START, 0, observe_beside()),
-        case("a subscription ends", START, 0, drop_subscription()),
-        case("a subscription to the stream ends", START, 0, drop_subscription_to_stream()),
-        case("a follower is made", START, 0, make_follower()),
-        case("a follower goes on", START, 0, follow_next()),
-        case("a follower of the stream goes on", small, 0, follow_stream_next()),
-        case("a follower begins to wait", START, 0, follow_wait()),
-        case("a follower of the stream begins to wait", START, 0, follow_stream_wait()),
+        case("append to an observer", START, 1, warmed(append_observed())),
+        case("append to an observer makes a segment", small, 1, warmed(append_observed())),
+        case("append to an observer of the stream", START, 1, warmed(append_observed_in_stream())),
+        case("append beside a subscription to another stream", START, 1, warmed(append_beside_a_subscription())),
+        case("append wakes a follower", START, 1, warmed(append_followed())),
+        case("append wakes a follower of the stream", START, 1, warmed(append_followed_in_stream())),
+        case("an observer subscribes", START, 0, warmed(observe())),
+        case("an observer of the stream subscribes", START, 0, warmed(observe_stream())),
+        case("an observer subscribes beside another", START, 0, warmed(observe_beside())),
+        case("a subscription ends", START, 0, warmed(drop_subscription())),
+        case("a subscription to the stream ends", START, 0, warmed(drop_subscription_to_stream())),
+        case("a follower is made", START, 0, warmed(make_follower())),
+        case("a follower goes on", START, 0, warmed(follow_next())),
+        case("a follower of the stream goes on", small, 0, warmed(follow_stream_next())),
+        case("a follower begins to wait", START, 0, warmed(follow_wait())),
+        case("a follower of the stream begins to wait", START, 0, warmed(follow_stream_wait())),
     ]
 }
 
@@ -158,8 +158,8 @@ fn appends() -> Vec<Case> {
         case("append through an appender", START, 1, append_through_appender(3)),
         case("appender's first append", START, 1, append_through_appender(0)),
         case("an appender's append makes a segment", Start { slots: 8, ..START }, 1, append_through_appender(2)),
-        case("an appender is made", START, 0, make_appender()),
-        case("an appender is dropped", START, 0, drop_appender()),
+        case("an appender is made", START, 0, warmed(make_appender())),
+        case("an appender is dropped", START, 0, warmed(drop_appender())),
     ]
 }
 
@@ -203,28 +203,28 @@ fn batches() -> Vec<Case> {
         case("batch of 3", START, 3, batch(0, 3)),
         first_call("batch of 3, the thread's first call", START, 3, batch(0, 3)),
         case("batch of 12 over a segment boundary", Start { slots: 8, ..START }, 12, batch(0, 12)),
-        case("batch without messages decides", START, 0, empty_batch()),
+        case("batch without messages decides", START, 0, warmed(empty_batch())),
     ]
 }
 
 fn reads() -> Vec<Case> {
     let small = Start { slots: 8, filled: 20, ..START };
     vec![
-        case("read begins", START, 0, begin_to_read()),
+        case("read begins", START, 0, warmed(begin_to_read())),
         first_call("read begins, the thread's first call", START, 0, begin_to_read()),
-        case("read backwards begins", small, 0, begin_to_read_backwards()),
+        case("read backwards begins", small, 0, warmed(begin_to_read_backwards())),
         case("read goes on", START, 0, read_next(2)),
         case("read goes on to the next segment", small, 0, read_next(8)),
-        case("read goes on from a removed segment", small, 0, read_next_after_truncation()),
-        case("read by query, the last match", small, 0, read_by_query()),
-        case("read of a stream begins", small, 0, begin_to_read_stream()),
+        case("read goes on from a removed segment", small, 0, warmed(read_next_after_truncation())),
+        case("read by query, the last match", small, 0, warmed(read_by_query())),
+        case("read of a stream begins", small, 0, warmed(begin_to_read_stream())),
         case("read of a stream goes on to the next segment", small, 0, read_stream_next(8)),
         case("look-up by position", Start { slots: 8, filled: 60, ..START }, 0, get(3)),
         first_call("look-up, the thread's first call", START, 0, get(3)),
-        case("end of the log", START, 0, end()),
-        case("view", START, 0, view()),
-        case("view that ends within a batch", START, 0, view_inside_a_batch()),
-        case("revision of a stream", small, 0, revision()),
+        case("end of the log", START, 0, warmed(end())),
+        case("view", START, 0, warmed(view())),
+        case("view that ends within a batch", START, 0, warmed(view_inside_a_batch())),
+        case("revision of a stream", small, 0, warmed(revision())),
     ]
 }
 
@@ -233,11 +233,11 @@ fn removals() -> Vec<Case> {
     let records = Start { slots: 8, filled: 202, retention: keeping(|it| it.records = Some(100)), ..START };
     let bytes = Start { slots: 8, filled: 202, retention: keeping(|it| it.bytes = Some(10_000)), ..START };
     vec![
-        case("envelope is cloned", START, 0, clone_envelope()),
+        case("envelope is cloned", START, 0, warmed(clone_envelope())),
         case("envelope is dropped", START, 0, drop_envelope(false)),
         case("envelope is dropped, its last holder", small, 0, drop_envelope(true)),
-        case("cursor is dropped, its segment's last holder", small, 0, drop_cursor_after_truncation()),
-        case("log handle is cloned and dropped", START, 0, clone_log()),
+        case("cursor is dropped, its segment's last holder", small, 0, warmed(drop_cursor_after_truncation())),
+        case("log handle is cloned and dropped", START, 0, warmed(clone_log())),
         case("truncation of three segments", small, 0, truncate(2)),
         case("truncation of nothing", START, 0, truncate(4)),
         first_call("truncation, the thread's first call", Start { filled: 12, ..small }, 0, truncate(2)),
