@@ -1,19 +1,66 @@
 #!/usr/bin/env bash
-# Measures everything and writes RESULTS.md.
+# Measures everything about the log and writes RESULTS.md. With --delivery, instead measures the bus and consumers on other
+# threads, and writes RESULTS-DELIVERY.md.
 #
 # With --plots, some groups are run by criterion as well, and their plots copied to plots/. With --quick, fewer rounds, and
 # what would be in RESULTS.md is printed: for trying the script out.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-quick=() short=() plots=false
+quick=() short=() plots=false delivery=false
 for argument in "$@"; do
   case $argument in
     --quick) quick=(--quick) short=(--warm-up-time 0.5 --measurement-time 1 --sample-size 10) ;;
     --plots) plots=true ;;
+    --delivery) delivery=true ;;
     *) sed -n '2,/^set /{/^#/p}' "$0" >&2; exit 2 ;;
   esac
 done
+
+# Only rows of tables: umadb-core prints a line whenever it opens a file.
+rows() { grep -E '^(\||$)'; }
+bench() { cargo bench --bench "$1" -- "${@:2}" "${quick[@]}" | rows; }
+
+machine() {
+  local cpu memory commit
+  cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
+  memory=$(awk '/^MemTotal/ { print int($2 / 1048576 + 0.5) }' /proc/meminfo)
+  commit=$(git log -1 --format=%h -- ../src)
+  git diff --quiet HEAD -- ../src || commit="$commit, changed since"
+  cat <<END
+Written by \`benches/results.sh\`. Machine: $cpu, $(nproc) processors, $memory GiB, linux. Load when it began: $load.
+Compiler: $(rustc --version | cut -d ' ' -f 1,2). Date: $(date -u +%F). Last change of the engine: commit $commit. How it is
+measured, and what the rivals do and do not do: [README.md](README.md).
+END
+}
+
+if $delivery; then
+  cargo bench --no-run --bench bus --bench following >&2
+  load=$(cut -d ' ' -f 1 /proc/loadavg)
+  bus=$(bench bus)
+  following=$(bench following)
+  results() {
+    cat <<END
+# Results of delivery
+
+$(machine)
+
+Below 1 in the last column, annals is faster.
+
+## The bus
+
+$bus
+
+## Consumers on other threads
+
+Throughput by wall time, then how late single messages are.
+
+$following
+END
+  }
+  if [ ${#quick[@]} -gt 0 ]; then results; else results > RESULTS-DELIVERY.md; fi
+  exit
+fi
 
 # Groups of criterion whose plot is kept. Their names are those in the tables.
 shown=(
@@ -30,9 +77,6 @@ cargo bench --no-run >&2
 cargo bench --no-run --features published --bench published >&2
 load=$(cut -d ' ' -f 1 /proc/loadavg)
 
-# Only rows of tables: umadb-core prints a line whenever it opens a file.
-rows() { grep -E '^(\||$)'; }
-bench() { cargo bench --bench "$1" -- "${@:2}" "${quick[@]}" | rows; }
 table=$(bench table)
 latency=$(bench contention --latency)
 published=$(cargo bench --features published --bench published -- "${quick[@]}" | rows)
@@ -55,19 +99,13 @@ if $plots; then
   plot read "$criterion"
 fi
 
-cpu=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
-memory=$(awk '/^MemTotal/ { print int($2 / 1048576 + 0.5) }' /proc/meminfo)
-commit=$(git log -1 --format=%h -- ../src)
-git diff --quiet HEAD -- ../src || commit="$commit, changed since"
 head='/^\| (work|---)/'
 
 results() {
   cat <<END
 # Results
 
-Written by \`benches/results.sh\`. Machine: $cpu, $(nproc) processors, $memory GiB, linux. Load when it began: $load.
-Compiler: $(rustc --version | cut -d ' ' -f 1,2). Date: $(date -u +%F). Last change of the engine: commit $commit. How it is
-measured, and what the rivals do and do not do: [README.md](README.md).
+$(machine)
 
 Below 1 in the last column, annals is faster. The rows to compare with are those that do about the same: *one order*.
 Where we lose and why: [README.md](README.md#where-we-lose-and-why).
