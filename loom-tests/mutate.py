@@ -293,7 +293,7 @@ MUTATIONS = [
     # Delivery.
     ("whoever settles has no fence", "log/settle.rs",
      "        fence(Ordering::SeqCst);\n", "        let _ = fence;\n",
-     "follow", "a_follower_waits_beside_an_append"),
+     "delivery", "observe_beside_appends"),
     ("the word is looked up without a fence", "sync/mod.rs",
      "        fence(Ordering::SeqCst);\n        word.load(Ordering::Acquire)", "        word.load(Ordering::Acquire)",
      "follow", "a_follower_waits_beside_an_append"),
