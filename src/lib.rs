@@ -1,7 +1,7 @@
 //! An embeddable, lock-free event log.
 //!
-//! Append messages to streams. Every envelope gets a gapless global position and a gapless revision in its stream.
-//! Readers never block and are never blocked. [`Log`] is where to begin.
+//! Append messages to streams. Every envelope gets a gapless global position and a gapless revision in its stream, and goes
+//! to its subscribers, in order, before `append` returns. Readers never block and are never blocked. [`Log`] is where to begin.
 //!
 //! ```
 //! use annals::{Expected, Log, Message};
@@ -25,11 +25,12 @@
 //!
 //! | floor | module | what |
 //! | --- | --- | --- |
+//! | 3 | `delivery` | subscribers, in order and inline; followers; the bus; metrics |
 //! | 2 | `log` | slots, segments, streams, append, read, retention; the only `unsafe` |
 //! | 1 | `model` | names, messages, expectations, conditions, queries, errors |
 //! | 0 | `sync` | atomics and threads, from `std` or from loom |
 //!
-//! How it works is told in `ARCHITECTURE.md` and at the head of `src/log/mod.rs`.
+//! How it works is told in `ARCHITECTURE.md` and at the heads of `src/log/mod.rs` and `src/delivery/mod.rs`.
 
 mod delivery;
 mod log;
