@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::record::Record;
 use super::watch::Interest;
-use crate::model::{Headers, Kind, Position, Query, Recorded, Revision, Tags, Timestamp, category_of};
+use crate::model::{Headers, Id, Kind, Position, Query, Recorded, Revision, Tags, Timestamp, category_of};
 
 /// A recorded message: one pointer, counted.
 ///
@@ -115,17 +115,27 @@ impl Envelope {
 
     /// The request that it belongs to.
     pub fn request_id(&self) -> Option<&str> {
-        self.0.attributes().id(0)
+        self.0.attributes().id(Id::Request)
     }
 
     /// The conversation that it belongs to.
     pub fn correlation_id(&self) -> Option<&str> {
-        self.0.attributes().id(1)
+        self.0.attributes().id(Id::Correlation)
     }
 
     /// The message that caused it.
     pub fn causation_id(&self) -> Option<&str> {
-        self.0.attributes().id(2)
+        self.0.attributes().id(Id::Causation)
+    }
+
+    /// The session that it belongs to.
+    pub fn session_id(&self) -> Option<&str> {
+        self.0.attributes().id(Id::Session)
+    }
+
+    /// The message's own id, as its author gave it.
+    pub fn message_id(&self) -> Option<&str> {
+        self.0.attributes().id(Id::Message)
     }
 
     /// Its tags.

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use super::arena::Chunk;
 use super::canary::Canary;
 use super::directory::Entry;
-use crate::model::{self, Attributes, Extra, Kind, Parts, Recorded, Timestamp};
+use crate::model::{self, Attributes, Extra, Id, Kind, Parts, Recorded, Timestamp};
 use crate::sync::{AtomicU32, Ordering, acquire};
 
 /// The longest payload that a borrowed slice is copied inline for, in bytes.
@@ -532,8 +532,8 @@ impl Recorded for Record<'_> {
         self.attributes().tags().has(tag)
     }
 
-    fn correlation_id(&self) -> Option<&str> {
-        self.attributes().id(1)
+    fn id(&self, which: Id) -> Option<&str> {
+        self.attributes().id(which)
     }
 }
 

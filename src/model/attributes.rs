@@ -6,9 +6,9 @@
 //! ```text
 //! u32      bytes of tags
 //!          tags: u8 length, text; …
-//! u8       which of the following are there: bit 0 time, bits 1–3 the ids
+//! u8       which of the following are there: bit 0 time, bits 1–5 the ids
 //! i64      time
-//!          request, correlation, causation id: u8 length, text
+//!          request, correlation, causation, session, message id: u8 length, text
 //!          headers, to the end of the block: u8 length, key, u32 length, value; …
 //! ```
 
@@ -21,13 +21,29 @@ use super::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Extra<'a> {
     pub(super) time: Option<Timestamp>,
-    /// Request, correlation and causation id, in this order.
-    pub(super) ids: [Option<Name<'a>>; 3],
+    /// In the order of [`Id`].
+    pub(super) ids: [Option<Name<'a>>; IDS],
     pub(super) tags: Vec<Name<'a>>,
     pub(super) headers: Vec<(Name<'a>, Cow<'a, str>)>,
 }
 
+/// The ids that a message may have, in the order in which they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Id {
+    Request,
+    Correlation,
+    Causation,
+    Session,
+    Message,
+}
+
+const IDS: usize = 5;
+
 impl Extra<'_> {
+    pub(super) fn id(&self, which: Id) -> Option<&str> {
+        self.ids[which as usize].as_deref()
+    }
+
     pub(super) fn into_owned(self) -> Extra<'static> {
         Extra {
             time: self.time,
@@ -120,14 +136,13 @@ impl<'r> Attributes<'r> {
         (has & HAS_TIME != 0).then(|| from.time())
     }
 
-    /// Request (0), correlation (1), causation id (2).
-    pub(crate) fn id(self, which: usize) -> Option<&'r str> {
+    pub(crate) fn id(self, which: Id) -> Option<&'r str> {
         let (mut from, has) = self.after_tags();
         if has & HAS_TIME != 0 {
             from.time();
         }
         let mut found = None;
-        for id in 0..=which {
+        for id in 0..=which as usize {
             found = (has & (2 << id) != 0).then(|| from.short());
         }
         found
@@ -138,7 +153,7 @@ impl<'r> Attributes<'r> {
         if has & HAS_TIME != 0 {
             from.time();
         }
-        for id in 0..3 {
+        for id in 0..IDS {
             if has & (2 << id) != 0 {
                 from.short();
             }
@@ -243,7 +258,7 @@ mod tests {
     /// Every combination of present and absent parts reads back as written.
     #[test]
     fn every_combination_round_trips() {
-        for bits in 1u32..64 {
+        for bits in 1u32..256 {
             let has = |bit: u32| bits & (1 << bit) != 0;
             let mut message = Message::builder("M");
             if has(0) {
@@ -264,12 +279,20 @@ mod tests {
             if has(5) {
                 message = message.header("k", "").header("k", "v\n");
             }
+            if has(6) {
+                message = message.session_id("sess");
+            }
+            if has(7) {
+                message = message.message_id("m");
+            }
             let block = encoded(&message.build().unwrap());
             let read = Attributes::new(&block);
             assert_eq!(read.time(), has(0).then(|| Timestamp::from_nanos(-7)));
-            assert_eq!(read.id(0), has(1).then_some("r"));
-            assert_eq!(read.id(1), has(2).then_some("corr"));
-            assert_eq!(read.id(2), has(3).then_some("cause"));
+            assert_eq!(read.id(Id::Request), has(1).then_some("r"));
+            assert_eq!(read.id(Id::Correlation), has(2).then_some("corr"));
+            assert_eq!(read.id(Id::Causation), has(3).then_some("cause"));
+            assert_eq!(read.id(Id::Session), has(6).then_some("sess"));
+            assert_eq!(read.id(Id::Message), has(7).then_some("m"));
             let tags: &[&str] = if has(4) { &["t:1", "t:2", "t:1"] } else { &[] };
             assert_eq!(read.tags().collect::<Vec<_>>(), tags);
             assert_eq!(read.tags().has("t:2"), has(4));
@@ -284,7 +307,9 @@ mod tests {
     fn an_absent_block_reads_as_nothing() {
         let none = Attributes::default();
         assert_eq!(none.time(), None);
-        assert_eq!((none.id(0), none.id(1), none.id(2)), (None, None, None));
+        for id in [Id::Request, Id::Correlation, Id::Causation, Id::Session, Id::Message] {
+            assert_eq!(none.id(id), None);
+        }
         assert_eq!(none.tags().count(), 0);
         assert_eq!(none.headers().count(), 0);
         assert!(!none.tags().has(""));

@@ -54,6 +54,10 @@ pub enum Part {
     CorrelationId,
     /// The causation id.
     CausationId,
+    /// The session id.
+    SessionId,
+    /// The message id.
+    MessageId,
 }
 
 impl fmt::Display for Part {
@@ -65,6 +69,8 @@ impl fmt::Display for Part {
             Part::RequestId => "request id",
             Part::CorrelationId => "correlation id",
             Part::CausationId => "causation id",
+            Part::SessionId => "session id",
+            Part::MessageId => "message id",
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::attributes::{self, Extra};
+use super::attributes::{self, Extra, Id};
 use super::error::{InvalidMessage, InvalidName, Limit, LimitExceeded, Part};
 use super::limits::Limits;
 use super::name::Name;
@@ -121,9 +121,58 @@ impl<'a> Message<'a> {
         self.extra.as_ref()?.time
     }
 
+    /// The request that it belongs to.
+    pub fn request_id(&self) -> Option<&str> {
+        self.id(Id::Request)
+    }
+
+    /// The conversation that it belongs to.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.id(Id::Correlation)
+    }
+
+    /// The message that caused it.
+    pub fn causation_id(&self) -> Option<&str> {
+        self.id(Id::Causation)
+    }
+
+    /// The session that it belongs to.
+    pub fn session_id(&self) -> Option<&str> {
+        self.id(Id::Session)
+    }
+
+    /// Its own id.
+    pub fn message_id(&self) -> Option<&str> {
+        self.id(Id::Message)
+    }
+
+    fn id(&self, which: Id) -> Option<&str> {
+        self.extra.as_ref()?.id(which)
+    }
+
     /// Its tags, in the order they were given.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         self.extra.iter().flat_map(|extra| extra.tags.iter().map(Name::as_str))
+    }
+
+    /// A builder that has everything the message has, for adding to it or changing it.
+    ///
+    /// ```
+    /// use annals::Message;
+    ///
+    /// let message = Message::event("Deposited", "100")?;
+    /// let stamped = message.into_builder().session_id("session-7").build()?;
+    /// assert_eq!((stamped.payload(), stamped.session_id()), (&b"100"[..], Some("session-7")));
+    /// # Ok::<(), annals::InvalidMessage>(())
+    /// ```
+    pub fn into_builder(self) -> MessageBuilder<'a> {
+        MessageBuilder {
+            kind: self.kind,
+            name: self.name.into(),
+            payload: self.payload,
+            extra: self.extra.map_or_else(Extra::default, |extra| *extra),
+            invalid: None,
+        }
     }
 
     /// The same message without borrowing.
@@ -235,17 +284,27 @@ impl<'a> MessageBuilder<'a> {
 
     /// The request that it belongs to.
     pub fn request_id(self, id: impl Into<Cow<'a, str>>) -> Self {
-        self.id(0, Part::RequestId, id.into())
+        self.id(Id::Request, Part::RequestId, id.into())
     }
 
     /// The conversation that it belongs to.
     pub fn correlation_id(self, id: impl Into<Cow<'a, str>>) -> Self {
-        self.id(1, Part::CorrelationId, id.into())
+        self.id(Id::Correlation, Part::CorrelationId, id.into())
     }
 
     /// The message that caused it.
     pub fn causation_id(self, id: impl Into<Cow<'a, str>>) -> Self {
-        self.id(2, Part::CausationId, id.into())
+        self.id(Id::Causation, Part::CausationId, id.into())
+    }
+
+    /// The session that it belongs to: what one user or process does from one beginning to one end.
+    pub fn session_id(self, id: impl Into<Cow<'a, str>>) -> Self {
+        self.id(Id::Session, Part::SessionId, id.into())
+    }
+
+    /// The message's own id. The log keeps it as it is, and does not ask whether another message has the same.
+    pub fn message_id(self, id: impl Into<Cow<'a, str>>) -> Self {
+        self.id(Id::Message, Part::MessageId, id.into())
     }
 
     /// Adds a tag, for queries and conditions.
@@ -278,9 +337,9 @@ impl<'a> MessageBuilder<'a> {
         Ok(Message { kind: self.kind, name, payload: self.payload, extra })
     }
 
-    fn id(mut self, index: usize, part: Part, id: Cow<'a, str>) -> Self {
+    fn id(mut self, which: Id, part: Part, id: Cow<'a, str>) -> Self {
         if let Some(id) = self.checked(part, id) {
-            self.extra.ids[index] = Some(id);
+            self.extra.ids[which as usize] = Some(id);
         }
         self
     }

@@ -31,7 +31,7 @@ pub use query::{Item, Query};
 pub use retention::Retention;
 pub use time::{Clock, Timestamp};
 
-pub(crate) use attributes::{Attributes, Extra, encode, encoded_len};
+pub(crate) use attributes::{Attributes, Extra, Id, encode, encoded_len};
 pub(crate) use message::Parts;
 pub(crate) use name::check as check_name;
 pub(crate) use query::{Recorded, category_of};

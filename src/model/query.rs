@@ -1,5 +1,6 @@
 //! What to look for, in a read or in an append condition.
 
+use super::attributes::Id;
 use super::error::InvalidName;
 use super::message::Kind;
 use super::name::check;
@@ -8,7 +9,8 @@ use super::name::check;
 ///
 /// The shape is that of the Dynamic Consistency Boundary specification (dcb.events): items are OR-ed; in an item the
 /// names are OR-ed, the tags are AND-ed. An item may further ask for streams (OR-ed), categories (OR-ed), correlation ids
-/// or their prefixes (OR-ed) and a kind; all that an item asks for must hold.
+/// or their prefixes (OR-ed), request ids (OR-ed), session ids (OR-ed), message ids (OR-ed) and a kind; all that an item
+/// asks for must hold.
 ///
 /// ```
 /// use annals::{Item, Query};
@@ -33,6 +35,9 @@ pub struct Item {
     tags: Vec<Box<str>>,
     correlations: Vec<Box<str>>,
     correlation_prefixes: Vec<Box<str>>,
+    requests: Vec<Box<str>>,
+    sessions: Vec<Box<str>>,
+    message_ids: Vec<Box<str>>,
 }
 
 impl Query {
@@ -88,6 +93,21 @@ impl Query {
     /// Envelopes with a correlation id that begins so.
     pub fn correlation_prefix(prefix: &str) -> Self {
         Self::all().or(Item::new().correlation_prefix(prefix))
+    }
+
+    /// Envelopes with this request id.
+    pub fn request(id: &str) -> Self {
+        Self::all().or(Item::new().request(id))
+    }
+
+    /// Envelopes with this session id.
+    pub fn session(id: &str) -> Self {
+        Self::all().or(Item::new().session(id))
+    }
+
+    /// Envelopes with this message id.
+    pub fn message_id(id: &str) -> Self {
+        Self::all().or(Item::new().message_id(id))
     }
 
     /// Envelopes of this kind.
@@ -167,6 +187,27 @@ impl Item {
         self
     }
 
+    /// This request id, or another one given.
+    #[must_use]
+    pub fn request(mut self, id: &str) -> Self {
+        self.requests.push(id.into());
+        self
+    }
+
+    /// This session id, or another one given.
+    #[must_use]
+    pub fn session(mut self, id: &str) -> Self {
+        self.sessions.push(id.into());
+        self
+    }
+
+    /// This message id, or another one given.
+    #[must_use]
+    pub fn message_id(mut self, id: &str) -> Self {
+        self.message_ids.push(id.into());
+        self
+    }
+
     fn with(mut self, text: &str, list: fn(&mut Self) -> &mut Vec<Box<str>>) -> Result<Self, InvalidName> {
         check(text)?;
         list(&mut self).push(text.into());
@@ -175,18 +216,21 @@ impl Item {
 
     fn matches(&self, recorded: &impl Recorded) -> bool {
         self.kind.is_none_or(|kind| kind == recorded.kind())
-            && one_of(&self.names, || recorded.name())
-            && one_of(&self.streams, || recorded.stream())
-            && one_of(&self.categories, || category_of(recorded.stream()))
+            && one_of(&self.names, || Some(recorded.name()))
+            && one_of(&self.streams, || Some(recorded.stream()))
+            && one_of(&self.categories, || Some(category_of(recorded.stream())))
             && self.tags.iter().all(|tag| recorded.has_tag(tag))
             && self.matches_correlation(recorded)
+            && one_of(&self.requests, || recorded.id(Id::Request))
+            && one_of(&self.sessions, || recorded.id(Id::Session))
+            && one_of(&self.message_ids, || recorded.id(Id::Message))
     }
 
     fn matches_correlation(&self, recorded: &impl Recorded) -> bool {
         if self.correlations.is_empty() && self.correlation_prefixes.is_empty() {
             return true;
         }
-        recorded.correlation_id().is_some_and(|id| {
+        recorded.id(Id::Correlation).is_some_and(|id| {
             self.correlations.iter().any(|wanted| &**wanted == id)
                 || self.correlation_prefixes.iter().any(|prefix| id.starts_with(&**prefix))
         })
@@ -194,12 +238,11 @@ impl Item {
 }
 
 /// No wish, or one of the wishes.
-fn one_of<'r>(wanted: &[Box<str>], actual: impl FnOnce() -> &'r str) -> bool {
+fn one_of<'r>(wanted: &[Box<str>], actual: impl FnOnce() -> Option<&'r str>) -> bool {
     if wanted.is_empty() {
         return true;
     }
-    let actual = actual();
-    wanted.iter().any(|wish| &**wish == actual)
+    actual().is_some_and(|actual| wanted.iter().any(|wish| &**wish == actual))
 }
 
 /// What a query looks at.
@@ -208,7 +251,7 @@ pub(crate) trait Recorded {
     fn stream(&self) -> &str;
     fn name(&self) -> &str;
     fn has_tag(&self, tag: &str) -> bool;
-    fn correlation_id(&self) -> Option<&str>;
+    fn id(&self, which: Id) -> Option<&str>;
 }
 
 /// The part of a stream id before the first `-`; the whole id when there is none.

@@ -96,6 +96,8 @@ fn refused_as_part(text: &str, reason: InvalidName) {
         (Part::RequestId, Message::builder("M").request_id(text).build()),
         (Part::CorrelationId, Message::builder("M").correlation_id(text).build()),
         (Part::CausationId, Message::builder("M").causation_id(text).build()),
+        (Part::SessionId, Message::builder("M").session_id(text).build()),
+        (Part::MessageId, Message::builder("M").message_id(text).build()),
     ];
     for (part, message) in built {
         let error = message.expect_err("not a name");
@@ -432,6 +434,8 @@ fn a_refused_message_comes_back_whole() {
             .request_id("r")
             .correlation_id("c")
             .causation_id("u")
+            .session_id("s")
+            .message_id("m")
             .tag("t:1")
             .tag("t:2")
             .header("k", "v")
@@ -440,6 +444,7 @@ fn a_refused_message_comes_back_whole() {
             .unwrap();
         let single = unchanged(&log, || log.append_with("a", whole.clone(), Expected::NoStream).unwrap_err());
         assert_eq!(single.rejected, whole);
+        assert_eq!(whole.clone().into_builder().build().unwrap(), whole, "a builder keeps every part");
         let condition = Condition::none(Query::all());
         let single = unchanged(&log, || log.append_with("a", whole.clone(), &condition).unwrap_err());
         assert_eq!(single.rejected, whole);

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use annals::{Batch, Condition, Envelope, Expected, Limits, Log, Message, Query, Retention, Timestamp};
+use annals::{Batch, Condition, Envelope, Expected, Item, Limits, Log, Message, Query, Retention, Timestamp};
 
 fn event(payload: &[u8]) -> Message<'static> {
     Message::event("E", payload.to_vec()).unwrap()
@@ -51,18 +51,49 @@ fn a_batch_knows_its_length() {
 #[test]
 fn envelopes_tell_their_ids_apart() {
     let log = Log::new();
-    let ids = |e: &Envelope| [e.request_id(), e.correlation_id(), e.causation_id()].map(|id| id.map(str::to_owned));
+    let ids = |e: &Envelope| {
+        [e.request_id(), e.correlation_id(), e.causation_id(), e.session_id(), e.message_id()]
+            .map(|id| id.map(str::to_owned))
+    };
     let append = |message: annals::MessageBuilder<'_>| {
         let position = log.append("s", message.build().unwrap()).unwrap().position;
         ids(&log.view().get(position).unwrap()).map(Option::unwrap_or_default)
     };
     let message = || Message::builder("M");
-    assert_eq!(append(message().request_id("r")), ["r", "", ""]);
-    assert_eq!(append(message().correlation_id("c")), ["", "c", ""]);
-    assert_eq!(append(message().causation_id("u")), ["", "", "u"]);
-    assert_eq!(append(message().request_id("r").correlation_id("c").causation_id("u")), ["r", "c", "u"]);
+    assert_eq!(append(message().request_id("r")), ["r", "", "", "", ""]);
+    assert_eq!(append(message().correlation_id("c")), ["", "c", "", "", ""]);
+    assert_eq!(append(message().causation_id("u")), ["", "", "u", "", ""]);
+    assert_eq!(append(message().session_id("s")), ["", "", "", "s", ""]);
+    assert_eq!(append(message().message_id("m")), ["", "", "", "", "m"]);
+    let all = message().request_id("r").correlation_id("c").causation_id("u").session_id("s").message_id("m");
+    let built = all.clone().build().unwrap();
+    assert_eq!((built.request_id(), built.correlation_id(), built.causation_id()), (Some("r"), Some("c"), Some("u")));
+    assert_eq!((built.session_id(), built.message_id()), (Some("s"), Some("m")));
+    assert_eq!(append(all), ["r", "c", "u", "s", "m"]);
     let early = log.view_at(2).unwrap();
     assert!(early.get(2).is_some() && early.get(3).is_none() && early.get(0).is_none());
+}
+
+/// Ids of one sort are alternatives, ids of different sorts must all be there, and who has none never matches.
+#[test]
+fn queries_by_ids() {
+    let log = Log::new();
+    for (request, session, id) in [("r", "s", "1"), ("r", "t", "2"), ("q", "s", "3"), ("q", "t", "4")] {
+        let message = Message::builder("M").request_id(request).session_id(session).message_id(id);
+        log.append("s", message.build().unwrap()).unwrap();
+    }
+    log.append("s", Message::builder("M").causation_id("r").correlation_id("s").build().unwrap()).unwrap();
+    log.append("s", event(b"")).unwrap();
+    let found = |query: Query| log.read().matching(query).iter().map(|e| e.position().get()).collect::<Vec<_>>();
+    let item = |item: Item| found(Query::all().or(item));
+    assert_eq!(found(Query::request("r")), [1, 2]);
+    assert_eq!(found(Query::session("s")), [1, 3]);
+    assert_eq!(found(Query::message_id("4")), [4]);
+    assert_eq!(item(Item::new().request("r").request("q")), [1, 2, 3, 4]);
+    assert_eq!(item(Item::new().request("q").session("t")), [4]);
+    assert_eq!(item(Item::new().message_id("1").message_id("3").session("s").request("r")), [1]);
+    assert_eq!(found(Query::session("no-such").or(Item::new().message_id("2"))), [2]);
+    assert_eq!(found(Query::request("")), [0_u64; 0]);
 }
 
 /// A handle of another log stands for its id when it says what to read.

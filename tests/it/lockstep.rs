@@ -482,5 +482,7 @@ fn check_envelope(envelope: &Envelope, position: u64, recorded: &Recorded) {
     assert_eq!(envelope.own_time(), extras.map(|(time, _)| time), "at {position}");
     assert_eq!((envelope.request_id(), envelope.correlation_id()), (text, None), "at {position}");
     assert_eq!(envelope.causation_id(), text.map(|_| "cause"), "at {position}");
+    assert_eq!(envelope.session_id(), text.map(|_| draft.session()), "at {position}");
+    assert_eq!(envelope.message_id(), text.map(|_| draft.message_id()), "at {position}");
     assert!(envelope.headers().eq(text.map(|text| ("key", text))), "headers at {position}");
 }

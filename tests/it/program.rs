@@ -13,6 +13,8 @@ pub const STREAMS: [&str; 5] = ["a-1", "a-2", "b-1", "b", "never"];
 const WRITTEN: u8 = 4;
 const NAMES: [&str; 3] = ["Opened", "Paid", "Closed"];
 const TAGS: [&str; 2] = ["t:1", "t:2"];
+const SESSIONS: [&str; 2] = ["one", "other"];
+const MESSAGE_IDS: [&str; 4] = ["m-1", "m-2", "m-3", "m-4"];
 const TEXTS: [&str; 4] = ["r", "request 7", "ä", "a longer text than the others are"];
 /// Lengths around the longest payload that is kept inside a record.
 const LENGTHS: [usize; 8] = [0, 1, 7, 64, 300, 1024, 1025, 3000];
@@ -174,6 +176,16 @@ impl Draft {
             .then(|| (Timestamp::from_nanos(i64::from(self.0) - 100), TEXTS[usize::from(self.1) % TEXTS.len()]))
     }
 
+    /// Of the messages with extras.
+    pub fn session(self) -> &'static str {
+        SESSIONS[usize::from(self.0 >> 5 & 1)]
+    }
+
+    /// Of the messages with extras.
+    pub fn message_id(self) -> &'static str {
+        MESSAGE_IDS[usize::from(self.0 >> 6)]
+    }
+
     /// The message. Every other payload is borrowed from `payload`, the others are shared.
     pub fn message(self, payload: &[u8]) -> Message<'_> {
         let content: Payload<'_> = if self.1 & 32 == 0 { payload.into() } else { payload.to_vec().into() };
@@ -183,6 +195,7 @@ impl Draft {
         }
         if let Some((time, text)) = self.extras() {
             message = message.own_time(time).request_id(text).causation_id("cause").header("key", text);
+            message = message.session_id(self.session()).message_id(self.message_id());
         }
         message.build().expect("drafts are valid")
     }
@@ -216,6 +229,12 @@ impl Criteria {
         item = if bits & 4 != 0 { item.name("Opened")?.name("Paid")? } else { item };
         item = if bits & 8 != 0 { item.tag("t:1")? } else { item };
         item = if bits & 16 != 0 { item.tag("t:2")? } else { item };
+        item = match bits >> 6 {
+            1 => item.request(TEXTS[0]).request(TEXTS[3]),
+            2 => item.session(SESSIONS[1]),
+            3 => item.message_id(MESSAGE_IDS[0]).message_id(MESSAGE_IDS[3]),
+            _ => item,
+        };
         Ok(if bits & 32 != 0 { item.kind(Kind::Command) } else { item })
     }
 
@@ -228,7 +247,16 @@ impl Criteria {
         };
         let name = bits & 4 == 0 || draft.name() != "Closed";
         let tags = bits >> 3 & 3;
-        stream && name && draft.1 & tags == tags && (bits & 32 == 0 || draft.kind() == Kind::Command)
+        let id = bits >> 6 == 0 || draft.extras().is_some_and(|(_, request)| Self::id_matches(bits, draft, request));
+        stream && name && id && draft.1 & tags == tags && (bits & 32 == 0 || draft.kind() == Kind::Command)
+    }
+
+    fn id_matches(bits: u8, draft: Draft, request: &str) -> bool {
+        match bits >> 6 {
+            1 => [TEXTS[0], TEXTS[3]].contains(&request),
+            2 => draft.session() == SESSIONS[1],
+            _ => [MESSAGE_IDS[0], MESSAGE_IDS[3]].contains(&draft.message_id()),
+        }
     }
 }
 
