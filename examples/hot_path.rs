@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let appended = appender.append(&ticks, Message::event(TICK, &price.to_le_bytes())?)?;
         assert!(appended.failures.is_empty());
     }
-    assert_eq!(sum.load(Ordering::Relaxed), (0..100_000).sum());
+    assert_eq!(sum.load(Ordering::Relaxed), (0..100_000).sum::<u64>());
     adds.close();
     println!("{} ticks, the sum of their prices is {}", log.end(), sum.load(Ordering::Relaxed));
     Ok(())

@@ -535,6 +535,11 @@ impl Recorded for Record<'_> {
     fn id(&self, which: Id) -> Option<&str> {
         self.attributes().id(which)
     }
+
+    #[cfg(feature = "json")]
+    fn payload(&self) -> &[u8] {
+        Record::payload(*self)
+    }
 }
 
 impl<'r> Record<'r> {

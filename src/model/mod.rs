@@ -8,6 +8,8 @@ mod condition;
 mod error;
 mod expected;
 mod failure;
+#[cfg(feature = "json")]
+mod json;
 mod limits;
 mod message;
 mod name;

@@ -2,6 +2,8 @@
 
 use super::attributes::Id;
 use super::error::InvalidName;
+#[cfg(feature = "json")]
+use super::json::Fields;
 use super::message::Kind;
 use super::name::check;
 
@@ -38,6 +40,8 @@ pub struct Item {
     requests: Vec<Box<str>>,
     sessions: Vec<Box<str>>,
     message_ids: Vec<Box<str>>,
+    #[cfg(feature = "json")]
+    fields: Option<Fields>,
 }
 
 impl Query {
@@ -120,7 +124,8 @@ impl Query {
         &self.items
     }
 
-    /// Whether it matches. Allocates nothing, calls nothing of the user's.
+    /// Whether it matches. Allocates nothing (but for fields of JSON objects with more than 64 keys), calls nothing of the
+    /// user's.
     pub(crate) fn matches(&self, recorded: &impl Recorded) -> bool {
         self.items.is_empty() || self.items.iter().any(|item| item.matches(recorded))
     }
@@ -208,6 +213,46 @@ impl Item {
         self
     }
 
+    /// A payload that is a JSON object or array, and has this value at this key. All fields given must be so. Needs the
+    /// feature `json`.
+    ///
+    /// - A key is one of the top level, never a path. The keys of an array are its indices: `"0"` is the first value.
+    /// - Values are of one sort: `"1"` is not `1`, and a key that is missing is not `null`.
+    /// - Objects are equal when they have the same keys with equal values, arrays when they have equal values in the same
+    ///   order. Of several values of one key the last one counts.
+    /// - Numbers are equal by value, however they are written: `1`, `1.0` and `10e-1` are one. Integers of 64 bits are
+    ///   exact, all others are doubles.
+    /// - A payload that is no JSON does not match, whatever was asked for. JSON is what RFC 8259 says, in UTF-8, at most 127
+    ///   levels deep, without halves of surrogate pairs.
+    ///
+    /// It costs a pass over the whole payload of each envelope for which all else that the item asks for holds.
+    ///
+    /// ```
+    /// use annals::{Item, Log, Message, Query};
+    /// use serde_json::json;
+    ///
+    /// let log = Log::new();
+    /// log.append("order-1", Message::event("Placed", br#"{"total": 10.0, "lines": [1, 2]}"#)?)?;
+    /// let found = |item: Item| log.read().matching(Query::all().or(item)).iter().count();
+    /// assert_eq!(found(Item::new().field("total", &json!(10)).field("lines", &json!([1, 2]))), 1);
+    /// assert_eq!(found(Item::new().field("total", &json!("10"))), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub fn field(mut self, key: &str, value: &serde_json::Value) -> Self {
+        self.fields.get_or_insert_default().add(key, value);
+        self
+    }
+
+    /// A payload that is a JSON object or array, whatever is in it. Needs the feature `json`.
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub fn any_object(mut self) -> Self {
+        self.fields.get_or_insert_default();
+        self
+    }
+
     fn with(mut self, text: &str, list: fn(&mut Self) -> &mut Vec<Box<str>>) -> Result<Self, InvalidName> {
         check(text)?;
         list(&mut self).push(text.into());
@@ -224,6 +269,19 @@ impl Item {
             && one_of(&self.requests, || recorded.id(Id::Request))
             && one_of(&self.sessions, || recorded.id(Id::Session))
             && one_of(&self.message_ids, || recorded.id(Id::Message))
+            && self.matches_fields(recorded)
+    }
+
+    /// The dearest question comes last.
+    #[cfg(feature = "json")]
+    fn matches_fields(&self, recorded: &impl Recorded) -> bool {
+        self.fields.as_ref().is_none_or(|fields| fields.matches(recorded.payload()))
+    }
+
+    #[cfg(not(feature = "json"))]
+    #[allow(clippy::unused_self)]
+    fn matches_fields(&self, _: &impl Recorded) -> bool {
+        true
     }
 
     fn matches_correlation(&self, recorded: &impl Recorded) -> bool {
@@ -252,6 +310,8 @@ pub(crate) trait Recorded {
     fn name(&self) -> &str;
     fn has_tag(&self, tag: &str) -> bool;
     fn id(&self, which: Id) -> Option<&str>;
+    #[cfg(feature = "json")]
+    fn payload(&self) -> &[u8];
 }
 
 /// The part of a stream id before the first `-`; the whole id when there is none.
