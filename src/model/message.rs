@@ -18,6 +18,34 @@ pub enum Kind {
     Event,
 }
 
+impl Kind {
+    /// The kind of a message whose author did not say, from where it goes: a command when the stream id contains
+    /// `command`, else an event when it contains `event` (both case-sensitive); else a command when it has a request id
+    /// that is not empty; else an event.
+    ///
+    /// ```
+    /// use annals::Kind;
+    ///
+    /// assert_eq!(Kind::infer("commands-of-events", None), Kind::Command);
+    /// assert_eq!(Kind::infer("account-1", Some("request-7")), Kind::Command);
+    /// assert_eq!(Kind::infer("account-1", None), Kind::Event);
+    /// ```
+    pub fn infer(stream: &str, request_id: Option<&str>) -> Self {
+        Self::of_stream(stream).unwrap_or_else(|| Self::of_request(request_id))
+    }
+
+    fn of_stream(stream: &str) -> Option<Self> {
+        if stream.contains("command") {
+            return Some(Self::Command);
+        }
+        stream.contains("event").then_some(Self::Event)
+    }
+
+    fn of_request(request_id: Option<&str>) -> Self {
+        if request_id.is_some_and(|id| !id.is_empty()) { Self::Command } else { Self::Event }
+    }
+}
+
 /// A message to append: kind, name, payload; and, where wanted, an own timestamp, ids, tags and headers.
 ///
 /// Names, payload and texts may be borrowed: the append copies what it keeps. A message is valid once it exists; only
@@ -80,6 +108,19 @@ impl<'a> Message<'a> {
         Self::new(Kind::Command, name, payload.into())
     }
 
+    /// A command or an event, by the stream that it will be appended to: see [`Kind::infer`]. It has no request id; for one
+    /// that has, see [`MessageBuilder::infer_kind`].
+    ///
+    /// # Errors
+    /// [`InvalidMessage`] when the name is not valid, see [`Name`].
+    pub fn inferred<N>(stream: &str, name: N, payload: impl Into<Payload<'a>>) -> Result<Self, InvalidMessage>
+    where
+        N: TryInto<Name<'a>>,
+        InvalidName: From<N::Error>,
+    {
+        Self::new(Kind::infer(stream, None), name, payload.into())
+    }
+
     #[inline]
     fn new<N>(kind: Kind, name: N, payload: Payload<'a>) -> Result<Self, InvalidMessage>
     where
@@ -93,7 +134,7 @@ impl<'a> Message<'a> {
     /// Starts an event with more than a name and a payload.
     pub fn builder(name: impl Into<Cow<'a, str>>) -> MessageBuilder<'a> {
         MessageBuilder {
-            kind: Kind::Event,
+            kind: Said::Nothing,
             name: name.into(),
             payload: Payload::Slice(&[]),
             extra: Extra::default(),
@@ -167,7 +208,7 @@ impl<'a> Message<'a> {
     /// ```
     pub fn into_builder(self) -> MessageBuilder<'a> {
         MessageBuilder {
-            kind: self.kind,
+            kind: Said::Kind(self.kind),
             name: self.name.into(),
             payload: self.payload,
             extra: self.extra.map_or_else(Extra::default, |extra| *extra),
@@ -256,17 +297,35 @@ fn copy_of(slice: &[u8]) -> bytes::Bytes {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until `build`"]
 pub struct MessageBuilder<'a> {
-    kind: Kind,
+    kind: Said,
     name: Cow<'a, str>,
     payload: Payload<'a>,
     extra: Extra<'a>,
     invalid: Option<InvalidMessage>,
 }
 
+/// What a builder was told of the kind.
+#[derive(Clone, Copy, Debug)]
+enum Said {
+    Nothing,
+    Kind(Kind),
+    /// To infer it: what the stream says, if anything.
+    Infer(Option<Kind>),
+}
+
 impl<'a> MessageBuilder<'a> {
-    /// Event (the default) or command.
+    /// Event (the default) or command. Wins over what is inferred, in whichever order they are called.
     pub fn kind(mut self, kind: Kind) -> Self {
-        self.kind = kind;
+        self.kind = Said::Kind(kind);
+        self
+    }
+
+    /// Command or event by [`Kind::infer`], from the stream that the message will be appended to and its request id, unless
+    /// [`kind`](Self::kind) says which.
+    pub fn infer_kind(mut self, stream: &str) -> Self {
+        if !matches!(self.kind, Said::Kind(_)) {
+            self.kind = Said::Infer(Kind::of_stream(stream));
+        }
         self
     }
 
@@ -333,8 +392,13 @@ impl<'a> MessageBuilder<'a> {
         if let Some(invalid) = self.invalid {
             return Err(invalid);
         }
+        let kind = match self.kind {
+            Said::Nothing => Kind::Event,
+            Said::Kind(kind) => kind,
+            Said::Infer(kind) => kind.unwrap_or_else(|| Kind::of_request(self.extra.id(Id::Request))),
+        };
         let extra = (self.extra != Extra::default()).then(|| Box::new(self.extra));
-        Ok(Message { kind: self.kind, name, payload: self.payload, extra })
+        Ok(Message { kind, name, payload: self.payload, extra })
     }
 
     fn id(mut self, which: Id, part: Part, id: Cow<'a, str>) -> Self {
@@ -352,5 +416,60 @@ impl<'a> MessageBuilder<'a> {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INFERRED: [(&str, Option<&str>, Kind); 14] = [
+        ("command", None, Kind::Command),
+        ("my-commands-1", Some(""), Kind::Command),
+        ("event", None, Kind::Event),
+        ("events", Some("r"), Kind::Event),
+        ("prevented", Some("r"), Kind::Event),
+        // The command is looked for first, wherever it is.
+        ("event-command", None, Kind::Command),
+        ("command-event", Some(""), Kind::Command),
+        // Case counts.
+        ("Command", None, Kind::Event),
+        ("COMMAND", Some("r"), Kind::Command),
+        ("Event", Some("r"), Kind::Command),
+        ("comman-d", None, Kind::Event),
+        ("account-1", None, Kind::Event),
+        ("account-1", Some(""), Kind::Event),
+        ("account-1", Some("r"), Kind::Command),
+    ];
+
+    /// The rule of who does not say what kind a message is: the stream, then the request id.
+    #[test]
+    fn kinds_are_inferred() {
+        for (stream, request, kind) in INFERRED {
+            assert_eq!(Kind::infer(stream, request), kind, "{stream} {request:?}");
+            if request.is_none() {
+                assert_eq!(Message::inferred(stream, "M", "").unwrap().kind(), kind, "{stream}");
+            }
+        }
+    }
+
+    /// A builder infers by the same rule, whether the request id comes before or after; what is said wins.
+    #[test]
+    fn builders_infer_kinds_unless_told() {
+        for (stream, request, kind) in INFERRED {
+            let builder = || Message::builder("M");
+            let (after, before) = match request {
+                Some("") => continue,
+                Some(id) => (builder().infer_kind(stream).request_id(id), builder().request_id(id).infer_kind(stream)),
+                None => (builder().infer_kind(stream), builder().infer_kind("command").infer_kind(stream)),
+            };
+            assert_eq!((after.clone().build().unwrap().kind(), before.clone().build().unwrap().kind()), (kind, kind));
+            for said in [Kind::Command, Kind::Event] {
+                assert_eq!(after.clone().kind(said).build().unwrap().kind(), said);
+                let told = before.clone().kind(said).infer_kind(stream).build().unwrap();
+                assert_eq!((told.kind(), told.into_builder().infer_kind(stream).build().unwrap().kind()), (said, said));
+            }
+        }
+        assert_eq!(Message::builder("M").request_id("r").build().unwrap().kind(), Kind::Event, "not asked to infer");
     }
 }

@@ -5,6 +5,19 @@ use std::cmp::Ordering;
 /// Objects and arrays within each other, as many as `serde_json` reads.
 const DEEPEST: u32 = 127;
 
+/// The bytes at which a text in quotes ends, goes on with an escape, or is no JSON.
+const STOPS: [bool; 256] = {
+    let mut stops = [false; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        stops[control] = true;
+        control += 1;
+    }
+    stops[b'"' as usize] = true;
+    stops[b'\\' as usize] = true;
+    stops
+};
+
 /// The payload is no JSON text.
 pub(super) struct NotJson;
 
@@ -29,6 +42,7 @@ impl<'p> Scanner<'p> {
     }
 
     /// The first byte of what comes next, behind blanks.
+    #[inline]
     pub(super) fn peek(&mut self) -> Result<u8, NotJson> {
         self.blanks();
         self.byte().ok_or(NotJson)
@@ -41,25 +55,30 @@ impl<'p> Scanner<'p> {
     }
 
     /// Goes into an object, and tells whether there is a key.
+    #[inline]
     pub(super) fn enter_object(&mut self) -> Result<bool, NotJson> {
         self.enter(b'{', b'}')
     }
 
     /// Goes into an array, and tells whether there is a value.
+    #[inline]
     pub(super) fn enter_array(&mut self) -> Result<bool, NotJson> {
         self.enter(b'[', b']')
     }
 
     /// After a value in an object: whether a key follows. If not, the object has been left.
+    #[inline]
     pub(super) fn more_of_object(&mut self) -> Result<bool, NotJson> {
         self.more(b'}')
     }
 
     /// After a value in an array: whether another one follows. If not, the array has been left.
+    #[inline]
     pub(super) fn more_of_array(&mut self) -> Result<bool, NotJson> {
         self.more(b']')
     }
 
+    #[inline]
     fn enter(&mut self, open: u8, close: u8) -> Result<bool, NotJson> {
         self.take(open)?;
         self.depth += 1;
@@ -73,6 +92,7 @@ impl<'p> Scanner<'p> {
         Ok(!empty)
     }
 
+    #[inline]
     fn more(&mut self, close: u8) -> Result<bool, NotJson> {
         let next = self.peek()?;
         if next == close {
@@ -83,12 +103,14 @@ impl<'p> Scanner<'p> {
         Ok(true)
     }
 
+    #[inline]
     fn leave(&mut self) {
         self.at += 1;
         self.depth -= 1;
     }
 
     /// A key and its colon.
+    #[inline]
     pub(super) fn key(&mut self) -> Result<Quoted<'p>, NotJson> {
         let key = self.text()?;
         self.take(b':')?;
@@ -101,7 +123,7 @@ impl<'p> Scanner<'p> {
         let (start, mut escaped) = (self.at, false);
         loop {
             let rest = &self.text.as_bytes()[self.at..];
-            self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).ok_or(NotJson)?;
+            self.at += rest.iter().position(|byte| STOPS[usize::from(*byte)]).ok_or(NotJson)?;
             match self.text.as_bytes()[self.at] {
                 b'"' => break,
                 b'\\' => {
@@ -134,6 +156,7 @@ impl<'p> Scanner<'p> {
         Ok(&self.text[start..self.at])
     }
 
+    #[inline]
     fn digits(&mut self) -> Result<(), NotJson> {
         let start = self.at;
         while self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
@@ -197,23 +220,27 @@ impl<'p> Scanner<'p> {
         Ok(())
     }
 
+    #[inline]
     fn take(&mut self, wanted: u8) -> Result<(), NotJson> {
         self.blanks();
         if self.take_if(wanted) { Ok(()) } else { Err(NotJson) }
     }
 
+    #[inline]
     fn take_if(&mut self, wanted: u8) -> bool {
         let is = self.byte() == Some(wanted);
         self.at += usize::from(is);
         is
     }
 
+    #[inline]
     fn blanks(&mut self) {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.byte() {
             self.at += 1;
         }
     }
 
+    #[inline]
     fn byte(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }

@@ -235,6 +235,28 @@ fn depth_is_bounded() {
     );
 }
 
+/// After what ends within something it goes on in that, whichever of both is an object and which an array.
+#[test]
+fn what_is_skipped_may_be_nested_in_any_way() {
+    let values = ["0", "{}", "[]", "{\"k\":0}", "[0]", "{\"k\":[0],\"l\":{}}", "[{\"k\":0},[]]"];
+    for one in values {
+        for other in values {
+            let (array, object) =
+                (format!("[{one},{other}, {one}]"), format!("{{\"x\":{one} ,\"y\":{other},\"z\": {one}}}"));
+            for both in
+                [format!("[{array},{object},{array}]"), format!("{{\"v\":{object},\"w\":{array},\"x\":{object}}}")]
+            {
+                let payload = format!("{{\"b\":{both},\"a\":1}}");
+                check(
+                    &json!({"a": 1}),
+                    &[&payload],
+                    &[&payload[1..], &payload.replacen(']', "}", 1), &payload.replacen('}', "]", 1)],
+                );
+            }
+        }
+    }
+}
+
 /// More keys than there is room for without allocating.
 #[test]
 fn objects_may_have_many_keys() {
