@@ -58,8 +58,8 @@ pub use delivery::{
 };
 pub use log::{
     AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
-    Conflict, Cursor, Envelope, Envelopes, Log, NotThereYet, OneStream, Read, Rejected, Stream, StreamError, Target,
-    View, WholeLog,
+    Conflict, Cursor, Envelope, Envelopes, Log, NotThereYet, OneStream, Read, Rejected, Stream, StreamError,
+    StreamInfo, Target, View, WholeLog,
 };
 pub use model::{
     Clock, Condition, Expected, Failure, Failures, HandlerError, Headers, InvalidMessage, InvalidName, Item, Kind,

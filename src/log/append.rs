@@ -193,6 +193,7 @@ impl Core {
                     return Try::Won(Placed { position, revision });
                 }
                 cell.enter(position.get());
+                entry.begin(draft.record());
                 if stop::here(stop::ENTERED) {
                     return Try::Won(Placed { position, revision });
                 }
@@ -424,6 +425,7 @@ impl Core {
         // SAFETY: in a slot of a segment that is allocated while pinned.
         let published = unsafe { Record::new(record) };
         published.entry().index.enter(published.revision(), published.position(), guard);
+        published.entry().begin(published);
         if stop::here(stop::HELPING) {
             return;
         }
@@ -439,6 +441,7 @@ impl Core {
         let mut record = unsafe { Record::new(head) };
         loop {
             record.entry().index.enter(record.revision(), record.position(), guard);
+            record.entry().begin(record);
             let slot = spot.segment.slot(spot.index);
             let Some(next) = record.next() else {
                 // Release: as in `try_one`.

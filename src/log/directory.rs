@@ -22,8 +22,9 @@ use ahash::RandomState;
 use super::canary::Canary;
 use super::index::Index;
 use super::reclaim::{Guard, dealloc};
+use super::record::Record;
 use super::watch::Interest;
-use crate::model::LimitExceeded;
+use crate::model::{LimitExceeded, Position, Timestamp};
 use crate::sync::{AtomicPtr, AtomicU64, Ordering, probe, stop};
 
 /// One stream: its name and its index.
@@ -33,6 +34,9 @@ pub(crate) struct Entry {
     pub(crate) index: Index,
     /// Who watches this stream.
     pub(crate) interest: Interest,
+    /// Position and time of the first envelope; no position before that.
+    created: AtomicU64,
+    created_at: AtomicU64,
     canary: Canary,
     /// Where the name is: behind this, in the same allocation.
     text: NonNull<u8>,
@@ -62,6 +66,8 @@ impl Entry {
                 hash,
                 index: Index::new(),
                 interest: Interest::new(),
+                created: AtomicU64::new(0),
+                created_at: AtomicU64::new(0),
                 canary: Canary::new(),
                 text,
                 len,
@@ -81,6 +87,37 @@ impl Entry {
             (*this).index.clear();
             dealloc(this.cast(), Self::layout((*this).len));
         }
+    }
+
+    /// Notes where the stream begins, if `record` is its first one. For whoever finishes the record, before the mark on its
+    /// slot; all store the same.
+    #[inline]
+    pub(crate) fn begin(&self, record: Record<'_>) {
+        if record.revision() == 0 {
+            self.note(record);
+        }
+    }
+
+    #[cold]
+    fn note(&self, record: Record<'_>) {
+        // Relaxed, both: the mark on the slot, which follows, publishes them to whoever reads the envelope.
+        if let Some(time) = record.time() {
+            self.created_at.store(time.as_nanos().cast_unsigned(), Ordering::Relaxed);
+        }
+        self.created.store(record.position(), Ordering::Relaxed);
+    }
+
+    /// The position of the first envelope. The caller believes it up to the end of a view.
+    pub(crate) fn created(&self) -> Option<Position> {
+        // Relaxed: who made the view acquired the mark on a slot at its end or later, and with it this, for all before.
+        let position = self.created.load(Ordering::Relaxed);
+        (position != 0).then(|| Position::new(position))
+    }
+
+    /// The time of the first envelope, which the caller knows to be `created`.
+    pub(crate) fn created_at(&self) -> Timestamp {
+        // Relaxed: as `created`.
+        Timestamp::from_nanos(self.created_at.load(Ordering::Relaxed).cast_signed())
     }
 
     /// The stream's id.
@@ -398,6 +435,24 @@ impl Directory {
     pub(crate) unsafe fn clear_indexes(&self) {
         // SAFETY: by the contract.
         self.for_each(|entry| unsafe { entry.index.clear() });
+    }
+
+    /// Every entry, once, that was added before this was called; of others, some. Wait-free.
+    ///
+    /// One table has them all: whoever added an entry found the current table, or a later one, current, and a table becomes
+    /// current after the one before was emptied into it.
+    pub(crate) fn visit(&self, _: &Guard, mut visit: impl FnMut(NonNull<Entry>)) {
+        // Acquire: pairs with the Release in `promote`: what was copied into the table is there.
+        // SAFETY: current when loaded, so allocated while pinned (rule 3).
+        let table = unsafe { &*self.current.load(Ordering::Acquire) };
+        table.canary.touch();
+        for cell in &table.cells {
+            // Acquire: pairs with the Release in `put`; publishes the entry.
+            let entry = cell.load(Ordering::Acquire);
+            if let Some(entry) = NonNull::new(entry).filter(|_| entry != moved()) {
+                visit(entry);
+            }
+        }
     }
 
     /// Every entry once. The caller is alone with the directory.

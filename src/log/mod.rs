@@ -18,8 +18,8 @@
 //! 4. *Swap.* Position and revision go into the still private record; a compare-and-swap puts it into slot `t`. This is
 //!    the one read-modify-write of an append, and the one place where anything is decided. Lost: finish the winner, go on
 //!    at 2.
-//! 5. *Finish.* Enter the position in the stream's index, mark the slot as done. Idempotent: every value follows from the
-//!    record. A batch is linked through its records, and only its first one is swapped in: to finish it is to fill its
+//! 5. *Finish.* Enter the position in the stream's index, and if it is the first, in its entry; mark the slot as done.
+//!    Idempotent: every value follows from the record. A batch is linked through its records, and only its first one is swapped in: to finish it is to fill its
 //!    other slots, to enter all its revisions, and to mark its last slot. The mark is the instant at which an append takes
 //!    effect (law L3), a batch as a whole (L4).
 //!
@@ -56,6 +56,7 @@ mod error;
 mod garbage;
 mod handle;
 mod index;
+mod info;
 mod options;
 mod pool;
 mod read;
@@ -98,6 +99,7 @@ pub use cursor::Cursor;
 pub use envelope::Envelope;
 pub use error::{AppendError, BuildError, ConditionFailed, Conflict, NotThereYet, Rejected, StreamError};
 pub use handle::{Log, Stream};
+pub use info::StreamInfo;
 pub use options::AppendOptions;
 pub use read::{Envelopes, OneStream, Read, WholeLog};
 pub use view::View;

@@ -11,6 +11,7 @@ mod delivery_stress;
 mod face;
 mod history;
 mod house;
+mod info;
 mod isolation;
 mod linearizable;
 mod lockstep;
