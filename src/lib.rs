@@ -58,7 +58,7 @@ pub use delivery::{
 };
 pub use log::{
     AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
-    Conflict, Cursor, Envelope, Envelopes, Log, NotThereYet, OneStream, Read, Rejected, Stream, StreamError,
+    Conflict, Counts, Cursor, Envelope, Envelopes, Log, NotThereYet, OneStream, Read, Rejected, Stream, StreamError,
     StreamInfo, Target, View, WholeLog,
 };
 pub use model::{

@@ -501,3 +501,38 @@ fn a_follower_takes_little_memory() {
         assert!(each <= if of_stream { 1024 } else { 256 }, "{each} bytes");
     }
 }
+
+/// What a log says of its memory is what the allocator says, but for the streams' indexes and what is made once; also after
+/// removing, and while envelopes are held.
+#[test]
+fn a_log_knows_its_memory() {
+    let _turn = turn();
+    let before = live();
+    let log = Log::builder().no_clock().build().unwrap();
+    let stream = log.stream("s").unwrap();
+    let mut appender = log.appender();
+    let agree = |said: u64, what: &str| {
+        let (said, measured) = (i64::try_from(said).unwrap(), live() - before);
+        let rest = measured - said;
+        println!("{what}: {measured} bytes, the log says {said}");
+        // Indexes: 8 bytes for each of up to 200,000 envelopes; the rest is made once.
+        assert!((0..200_000 * 8 + (1 << 17)).contains(&rest), "{what}: {measured} bytes, the log says {said}");
+    };
+    agree(log.memory(), "empty");
+    let mut append = || _ = appender.append(&stream, Message::event(NAME, &[7; 64]).unwrap()).unwrap();
+    (0..100_000).for_each(|_| append());
+    let full = log.memory();
+    agree(full, "100,000 envelopes");
+    assert!(full > 100_000 * (112 + 8));
+    let held = log.get(1).unwrap();
+    log.truncate_before(100_001);
+    log.maintain();
+    agree(log.memory(), "truncated, the first envelope held");
+    drop(held);
+    let rest = log.memory();
+    agree(rest, "truncated");
+    // The open chunk of 2 MiB, the last segment, and what lies in chunks with records of it.
+    assert!(rest < (6 << 20) && rest < full, "{rest} of {full} bytes are left");
+    (0..100_000).for_each(|_| append());
+    agree(log.memory(), "100,000 more");
+}

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use smallvec::SmallVec;
 
 use super::core::{Core, HELPED, HINT_LAG, LOST, Local, Spot};
+use super::counts::Sums;
 use super::directory::Entry;
 use super::reclaim::Guard;
 use super::record::{Draft, Header, Record};
@@ -279,27 +280,28 @@ impl Core {
         for stream in &plan.streams {
             stream.entry.index.reserve(stream.next, stream.count, guard);
         }
-        let (before, mut sum) = if self.config.shape.any() { spot.segment.before(spot.index) } else { (now, 0) };
-        let time = now.max(before);
+        let (shape, before) = (self.config.shape, spot.segment);
+        let time = if shape.time() { now.max(before.time_before(spot.index)) } else { now };
+        let mut sum = if shape.sum() { before.sums_before(spot.index) } else { Sums::default() };
         let mut position = spot.index;
         for &(stream, draft) in &plan.drafts {
             let stream = &mut plan.streams[stream];
             position += 1;
             draft.place(position, stream.next);
             stream.next += 1;
-            if self.config.shape.any() {
-                draft.stamp(time, sum);
-                sum += draft.record().weight();
+            if shape.any() {
+                draft.stamp(time, || sum);
+                sum += Sums::of(draft.record());
             }
         }
     }
 
-    /// Sets time and sum, which follow from the record before (L7).
+    /// Sets time and sums, which follow from the record before (L7).
     #[inline]
     fn stamp(&self, draft: Draft, spot: Spot<'_>, now: Timestamp) {
         if self.config.shape.any() {
-            let (time, sum) = spot.segment.before(spot.index);
-            draft.stamp(now.max(time), sum);
+            let time = now.max(spot.segment.time_before(spot.index));
+            draft.stamp(time, || spot.segment.sums_before(spot.index));
         }
     }
 

@@ -59,6 +59,7 @@ impl Chunk {
         if class == LARGEST {
             advise_huge_pages(at, size);
         }
+        directory.chunks.add(size as u64);
         let at = at.cast::<Self>();
         // SAFETY: fresh memory, aligned to a class and larger than the head.
         unsafe { at.write(Self { alive: AtomicU32::new(BIAS), class, size, directory, canary: Canary::new() }) };
@@ -103,6 +104,7 @@ impl Chunk {
             let chunk = this.read();
             chunk.canary.die();
             let layout = layout(chunk.size, CLASS_BYTES[usize::from(chunk.class)]);
+            chunk.directory.chunks.subtract(chunk.size as u64);
             drop(chunk);
             dealloc(this.as_ptr().cast(), layout);
         }

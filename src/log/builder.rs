@@ -22,11 +22,18 @@ pub struct Builder {
     time: Time,
     limits: Limits,
     retention: Retention,
+    counted: bool,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { segment_slots: None, time: Time::System, limits: Limits::default(), retention: Retention::default() }
+        Self {
+            segment_slots: None,
+            time: Time::System,
+            limits: Limits::default(),
+            retention: Retention::default(),
+            counted: false,
+        }
     }
 
     /// Slots of a segment, 8 bytes each: a power of two from 2 to 2^20. Memory of truncated envelopes returns by whole
@@ -82,6 +89,13 @@ impl Builder {
         self
     }
 
+    /// Counts commands, events and bytes exactly, see [`View::counts`](crate::View::counts): 16 bytes a record. A log that
+    /// keeps to a number of bytes ([`Retention`]) counts anyway.
+    pub fn counted(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
     /// The log.
     ///
     /// # Errors
@@ -109,7 +123,8 @@ impl Builder {
         if self.retention.age.is_some() && matches!(self.time, Time::None) {
             return Err(BuildError::AgeWithoutClock);
         }
-        let shape = Shape::new(!matches!(self.time, Time::None), self.retention.bytes.is_some());
+        let counted = self.counted || self.retention.bytes.is_some();
+        let shape = Shape::new(!matches!(self.time, Time::None), counted);
         let config = Config {
             segment_bits: slots.trailing_zeros(),
             limits: self.limits,
@@ -135,6 +150,7 @@ impl std::fmt::Debug for Builder {
             .field("segment_slots", &self.segment_slots)
             .field("limits", &self.limits)
             .field("retention", &self.retention)
+            .field("counted", &self.counted)
             .finish_non_exhaustive()
     }
 }

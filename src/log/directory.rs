@@ -25,7 +25,7 @@ use super::reclaim::{Guard, dealloc};
 use super::record::Record;
 use super::watch::Interest;
 use crate::model::{LimitExceeded, Position, Timestamp};
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, probe, stop};
+use crate::sync::{AtomicPtr, AtomicU64, Gauge, Ordering, probe, stop};
 
 /// One stream: its name and its index.
 #[repr(C)]
@@ -236,6 +236,8 @@ pub(crate) struct Directory {
     hasher: RandomState,
     /// Entries, or about to be.
     count: AtomicU64,
+    /// Bytes of the chunks whose records have their streams here.
+    pub(crate) chunks: Gauge,
     max: u64,
 }
 
@@ -261,6 +263,7 @@ impl Directory {
             current: AtomicPtr::new(Table::make(FIRST_CELLS)),
             hasher: hasher(),
             count: AtomicU64::new(0),
+            chunks: Gauge::new(),
             max: max as u64,
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! header       holders, lengths, flags, position, revision, stream              32 bytes
 //! i64          the log's time                           when it keeps time
-//! u64          bytes of all records before              when it keeps to a number of bytes
+//! u64, u64     bytes and commands of all records before when it counts, or keeps to a number of bytes
 //! pointer      next record of the batch                 when there is one
 //! Bytes        payload                                  when it is not inline
 //!              name, inline payload                     to the byte
@@ -19,13 +19,14 @@
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use bytes::Bytes;
 
 use super::arena::Chunk;
 use super::canary::Canary;
+use super::copy::{copy_by_words, copy_short, start};
+use super::counts::Sums;
 use super::directory::Entry;
 use crate::model::{self, Attributes, Extra, Id, Kind, Parts, Recorded, Timestamp};
 use crate::sync::{AtomicU32, Ordering, acquire};
@@ -108,7 +109,7 @@ impl Offsets {
         let word = |flag: u8| if flags & flag != 0 { WORD } else { 0 };
         let time = size_of::<Header>();
         let sum = time + word(TIME);
-        let next = sum + word(SUM);
+        let next = sum + 2 * word(SUM);
         let bytes = next + word(NEXT);
         Self { time, sum, next, bytes }
     }
@@ -120,7 +121,7 @@ const TEXT: [u8; 64] = {
     let mut flags = 0;
     while flags < 64 {
         let words = (flags & TIME as usize != 0) as usize
-            + (flags & SUM as usize != 0) as usize
+            + (flags & SUM as usize != 0) as usize * 2
             + (flags & NEXT as usize != 0) as usize;
         let bytes = if flags & BYTES as usize != 0 { size_of::<Bytes>() } else { 0 };
         let offset = size_of::<Header>() + words * WORD + bytes;
@@ -140,7 +141,7 @@ fn text_offset(flags: u8) -> usize {
 }
 
 /// The longest that everything before the text can be.
-const TEXT_MAX: usize = size_of::<Header>() + 3 * WORD + size_of::<Bytes>();
+const TEXT_MAX: usize = size_of::<Header>() + 4 * WORD + size_of::<Bytes>();
 
 /// Room enough for a record of `parts` that has `inline` of its payload, whatever fields the log adds.
 #[inline]
@@ -231,9 +232,9 @@ impl Draft {
         }
     }
 
-    /// Sets time and sum of bytes, where the record has them.
+    /// Sets time and sums, where the record has them.
     #[inline]
-    pub(crate) fn stamp(self, time: Timestamp, sum: u64) {
+    pub(crate) fn stamp(self, time: Timestamp, sums: impl FnOnce() -> Sums) {
         // SAFETY: as in `place`; the flags say that the fields are there.
         unsafe {
             let flags = (*self.0.as_ptr()).flags;
@@ -242,7 +243,7 @@ impl Draft {
                 self.0.byte_add(offsets.time).cast::<i64>().write(time.as_nanos());
             }
             if flags & SUM != 0 {
-                self.0.byte_add(offsets.sum).cast::<u64>().write(sum);
+                self.0.byte_add(offsets.sum).cast::<Sums>().write(sums());
             }
         }
     }
@@ -286,54 +287,6 @@ unsafe fn write_attributes(at: NonNull<u8>, extra: &Extra<'_>) -> NonNull<u8> {
         model::encode(extra, std::slice::from_raw_parts_mut(block.as_ptr(), len));
         block.byte_add(len)
     }
-}
-
-/// Copies the handle of a payload word by word. It was just written so: a processor makes wider loads wait until the
-/// words have left its store buffer.
-///
-/// # Safety
-/// `to` is aligned to `ALIGN` and has the size of a `Bytes` in writable bytes.
-#[inline]
-unsafe fn copy_by_words(from: NonNull<Bytes>, to: NonNull<u8>) {
-    const WORDS: usize = size_of::<Bytes>() / size_of::<usize>();
-    let (from, to) = (from.cast::<MaybeUninit<*const ()>>(), to.cast::<MaybeUninit<*const ()>>());
-    for word in 0..WORDS {
-        // SAFETY: by the contract; a `Bytes` is aligned as a pointer, and a multiple of it in size. Volatile, so that the
-        // loads stay apart.
-        unsafe { to.add(word).write(from.add(word).read_volatile()) };
-    }
-}
-
-/// Copies a short text without a call: as two words that overlap.
-///
-/// # Safety
-/// `to` has `from.len()` writable bytes, apart from `from`.
-#[inline]
-unsafe fn copy_short(from: &[u8], to: NonNull<u8>) {
-    let len = from.len();
-    let from = start(from);
-    // SAFETY: both words lie within the `len` bytes of either side.
-    unsafe {
-        match len {
-            8..=16 => {
-                let head = from.cast::<u64>().read_unaligned();
-                let tail = from.byte_add(len - 8).cast::<u64>().read_unaligned();
-                to.cast::<u64>().write_unaligned(head);
-                to.byte_add(len - 8).cast::<u64>().write_unaligned(tail);
-            }
-            17..=32 => {
-                let head = from.cast::<u128>().read_unaligned();
-                let tail = from.byte_add(len - 16).cast::<u128>().read_unaligned();
-                to.cast::<u128>().write_unaligned(head);
-                to.byte_add(len - 16).cast::<u128>().write_unaligned(tail);
-            }
-            _ => to.copy_from_nonoverlapping(from, len),
-        }
-    }
-}
-
-fn start(bytes: &[u8]) -> NonNull<u8> {
-    NonNull::from(bytes).cast()
 }
 
 /// A published record, alive for `'r`.
@@ -386,12 +339,12 @@ impl<'r> Record<'r> {
             .then(|| Timestamp::from_nanos(unsafe { self.0.byte_add(Offsets::of(flags).time).cast::<i64>().read() }))
     }
 
-    /// Bytes of all records before, when the log counts them.
+    /// Sums of all records before, when the log keeps them.
     #[inline]
-    pub(crate) fn sum(self) -> Option<u64> {
+    pub(crate) fn sum(self) -> Option<Sums> {
         let flags = self.header().flags;
         // SAFETY: the flag says that the field is there.
-        (flags & SUM != 0).then(|| unsafe { self.0.byte_add(Offsets::of(flags).sum).cast::<u64>().read() })
+        (flags & SUM != 0).then(|| unsafe { self.0.byte_add(Offsets::of(flags).sum).cast::<Sums>().read() })
     }
 
     /// The next record of the same batch.

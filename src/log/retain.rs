@@ -7,6 +7,7 @@
 use std::sync::Arc as StdArc;
 
 use super::core::Core;
+use super::counts::Sums;
 use super::garbage::Garbage;
 use super::reclaim::Guard;
 use super::segment::Segment;
@@ -95,7 +96,7 @@ impl Core {
         // Unlinked by another, who removed more: what is gone was due.
         let Some(segment) = self.segment_of(index, guard) else { return true };
         let record = segment.record(index);
-        let too_large = |bytes| index + 1 < end && total - record.sum().unwrap_or(0) > bytes;
+        let too_large = |bytes| index + 1 < end && total - record.sum().unwrap_or_default().bytes > bytes;
         let too_old = |age| record.time().is_some_and(|time| time < now.before(age));
         retention.bytes.is_some_and(too_large) || retention.age.is_some_and(too_old)
     }
@@ -105,10 +106,7 @@ impl Core {
         if !self.config.shape.sum() || end == 0 {
             return 0;
         }
-        self.segment_of(end - 1, guard).map_or(0, |segment| {
-            let last = segment.record(end - 1);
-            last.sum().unwrap_or(0) + last.weight()
-        })
+        self.segment_of(end - 1, guard).map_or(0, |segment| Sums::up_to(segment.record(end - 1)).bytes)
     }
 
     /// Removes all that retention asks for, and returns memory as far as nobody uses it.

@@ -17,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 
 use super::canary::Canary;
+use super::counts::Sums;
 use super::index::as_index;
 use super::record::{Header, Record};
 use super::spine::{self, Link};
@@ -81,9 +82,9 @@ pub(crate) struct Segment {
     /// The log while the segment is linked, and cursors.
     holders: AtomicU32,
     /// Time of the last record before this segment.
-    pub(crate) time_before: Timestamp,
-    /// Bytes of all records before this segment.
-    pub(crate) sum_before: u64,
+    time_before: Timestamp,
+    /// Sums of all records before this segment.
+    sums_before: Sums,
     slots: Box<[Slot]>,
     /// Next in the list of garbage. Relaxed throughout: the list's own head publishes it.
     pub(crate) garbage: AtomicPtr<Segment>,
@@ -114,10 +115,10 @@ impl Segment {
     /// The first segment of a log. `start` is the index of its first slot, a multiple of `len`.
     pub(crate) fn first(start: u64, len: usize) -> *mut Self {
         debug_assert!(start.is_multiple_of(len as u64), "slots are taken from the first on");
-        Self::make(start / len as u64, len, ptr::null_mut(), ptr::null_mut(), (Timestamp::MIN, 0))
+        Self::make(start / len as u64, len, ptr::null_mut(), ptr::null_mut(), (Timestamp::MIN, Sums::default()))
     }
 
-    fn make(number: u64, len: usize, prev: *mut Self, jump: *mut Self, before: (Timestamp, u64)) -> *mut Self {
+    fn make(number: u64, len: usize, prev: *mut Self, jump: *mut Self, before: (Timestamp, Sums)) -> *mut Self {
         Box::into_raw(Box::new(Self {
             number,
             first: number * len as u64,
@@ -127,7 +128,7 @@ impl Segment {
             jump_number: spine::jump_of(number),
             holders: AtomicU32::new(1),
             time_before: before.0,
-            sum_before: before.1,
+            sums_before: before.1,
             slots: empty_slots(len),
             garbage: AtomicPtr::new(ptr::null_mut()),
             swept: Cell::new(0),
@@ -143,6 +144,11 @@ impl Segment {
         let segment = unsafe { &*this };
         segment.canary.touch();
         segment
+    }
+
+    /// Bytes of a segment of 2^`bits` slots.
+    pub(crate) fn size(bits: u32) -> u64 {
+        (size_of::<Self>() + (size_of::<Slot>() << bits)) as u64
     }
 
     #[inline]
@@ -186,14 +192,24 @@ impl Segment {
         unsafe { Record::new(record) }
     }
 
-    /// Time and sum of bytes as of `index`: those of the record before.
+    /// The time as of `index`: that of the record before.
     #[inline]
-    pub(crate) fn before(&self, index: u64) -> (Timestamp, u64) {
+    pub(crate) fn time_before(&self, index: u64) -> Timestamp {
         if index == self.first {
-            return (self.time_before, self.sum_before);
+            return self.time_before;
         }
         let Some(record) = self.filled(index - 1) else { unreachable!("slots are taken in order") };
-        (record.time().unwrap_or(Timestamp::MIN), record.sum().map_or(0, |sum| sum + record.weight()))
+        record.time().unwrap_or(Timestamp::MIN)
+    }
+
+    /// The sums as of `index`: those of the record before, and over it. Apart from appends to logs that keep none.
+    #[inline(never)]
+    pub(crate) fn sums_before(&self, index: u64) -> Sums {
+        if index == self.first {
+            return self.sums_before;
+        }
+        let Some(record) = self.filled(index - 1) else { unreachable!("slots are taken in order") };
+        Sums::up_to(record)
     }
 
     /// The record in a slot that the caller has seen taken, finished or not.
@@ -238,7 +254,9 @@ impl Segment {
             // SAFETY: from here back to the head, segments are allocated.
             unsafe { spine::find(this, jump_number) }
         };
-        let made = Self::make(number, segment.slots.len(), this, jump, segment.before(segment.end_index()));
+        let end = segment.end_index();
+        let before = (segment.time_before(end), segment.sums_before(end));
+        let made = Self::make(number, segment.slots.len(), this, jump, before);
         // Release: publishes the segment. Acquire: another's is used.
         match segment.next.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
             Ok(_) => made,

@@ -25,7 +25,7 @@ use std::time::Duration;
 pub struct Retention {
     /// At most so many envelopes.
     pub records: Option<u64>,
-    /// At most so many bytes of records and payloads; costs 8 bytes a record. The last envelope stays in any case.
+    /// At most so many bytes of records and payloads; costs 16 bytes a record. The last envelope stays in any case.
     pub bytes: Option<u64>,
     /// Only envelopes whose time is at most so long before the log's present. Needs a clock.
     pub age: Option<Duration>,

@@ -4,12 +4,14 @@
 
 mod backoff;
 mod cow;
+mod gauge;
 mod tally;
 pub(crate) mod turn;
 pub(crate) mod wait;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use cow::{CopyOnWrite, Loaded};
+pub(crate) use gauge::Gauge;
 pub(crate) use tally::Tally;
 
 #[cfg(not(any(loom, annals_shuttle)))]

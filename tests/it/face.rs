@@ -172,7 +172,7 @@ fn retention_weighs_all_of_a_record() {
         low / 2
     };
     let small = weight("E", b"", None);
-    assert_eq!(small, 48, "32 of the header, 8 of the sum, 1 of the name, to 8 bytes");
+    assert_eq!(small, 56, "32 of the header, 16 of the sums, 1 of the name, to 8 bytes");
     assert_eq!(weight(&"n".repeat(81), b"", None), small + 80);
     assert_eq!(weight("E", &[0; 80], None), small + 80);
     let shared = weight("E", &[0; 4000], None);

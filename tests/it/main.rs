@@ -4,6 +4,7 @@
 mod bad_input;
 mod bus;
 mod corpus;
+mod counts;
 mod delivery;
 mod delivery_model;
 mod delivery_program;

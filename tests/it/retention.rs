@@ -265,7 +265,7 @@ fn retention_by_bytes_keeps_what_fits() {
 #[test]
 fn retention_by_bytes_counts_each_message_of_a_batch() {
     let log = || {
-        Log::builder().segment_slots(4).no_clock().retention(keep(|keep| keep.bytes = Some(10_000))).build().unwrap()
+        Log::builder().segment_slots(4).no_clock().retention(keep(|keep| keep.bytes = Some(10_050))).build().unwrap()
     };
     let message = |n: usize| Message::event("E", vec![0; 300 * (n % 5)]).unwrap();
     let (batches, singles) = (log(), log());
