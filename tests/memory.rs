@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use annals::bytes::Bytes;
-use annals::{Batch, Bus, Envelope, Expected, Log, Message, Name, Query, Retention};
+use annals::{Batch, Bus, Envelope, EnvelopeSource, Expected, Limits, Log, Message, Name, Query, Retention};
 
 struct Counting;
 
@@ -535,4 +535,40 @@ fn a_log_knows_its_memory() {
     assert!(rest < (6 << 20) && rest < full, "{rest} of {full} bytes are left");
     (0..100_000).for_each(|_| append());
     agree(log.memory(), "100,000 more");
+}
+
+/// Envelopes from elsewhere take memory by the chunk and give it back; the streams that a source knows are bounded, and one
+/// that is held keeps those that were known with it, not all.
+#[test]
+fn a_source_of_envelopes_takes_what_is_held() {
+    let _turn = turn();
+    let before = live();
+    let mut limits = Limits::default();
+    limits.streams = 1000;
+    let mut source = EnvelopeSource::with_limits(limits);
+    let mut held = Vec::with_capacity(10);
+    let mut made =
+        |n: u64, stream: &str| source.envelope(stream, n, 0, None, Message::event(NAME, &[7; 64]).unwrap()).unwrap();
+    let mut most = 0;
+    for n in 1..=100_000 {
+        let envelope = made(n, &format!("stream-{n}"));
+        if n % 10_000 == 0 {
+            held.push(envelope);
+        }
+        most = most.max(live() - before);
+    }
+    println!("at most {most} bytes while 100,000 streams went through a source of 1,000 streams");
+    // Ten that are held and one that is used: a directory of 1,000 streams and a chunk each; and what epochs have not freed.
+    assert!(most < 11 * (1000 * 140 + (64 << 10)) + (1 << 20), "{most} bytes");
+    (0..10_000).for_each(|n| _ = made(n + 1, "one"));
+    let allocations = allocations_of(|| (0..10_000).for_each(|n| _ = made(n + 1, "one")));
+    println!("{} allocations for 10,000 envelopes", allocations);
+    assert!(allocations < 100, "{allocations} allocations for 10,000 envelopes");
+    drop(source);
+    assert!(held.iter().zip(1..).all(|(envelope, n)| envelope.stream() == format!("stream-{}", n * 10_000)));
+    drop(held);
+    settle();
+    let left = live() - before;
+    // One table of a directory may wait for the end of an epoch.
+    assert!(left < 32 << 10, "{left} bytes are left of 100 directories with 100 KiB of streams each");
 }

@@ -32,6 +32,15 @@ impl Envelope {
         Self(unsafe { Record::new(record.as_ptr()) })
     }
 
+    /// The first holder of a record that has no slot.
+    ///
+    /// # Safety
+    /// `record` is complete, and the hold that it was made with is given to the result.
+    pub(crate) unsafe fn first(record: Record<'_>) -> Self {
+        // SAFETY: held until dropped, by the contract.
+        Self(unsafe { Record::new(record.as_ptr()) })
+    }
+
     /// An envelope that is no holder: to be lent, not dropped.
     ///
     /// # Safety

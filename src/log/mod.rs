@@ -67,6 +67,7 @@ mod record;
 mod retain;
 mod segment;
 mod settle;
+mod source;
 mod spine;
 mod tail;
 #[cfg(test)]
@@ -105,4 +106,5 @@ pub use handle::{Log, Stream};
 pub use info::StreamInfo;
 pub use options::AppendOptions;
 pub use read::{Envelopes, OneStream, Read, WholeLog};
+pub use source::{EnvelopeError, EnvelopeSource};
 pub use view::View;

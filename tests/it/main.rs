@@ -20,4 +20,5 @@ mod model;
 mod program;
 mod properties;
 mod retention;
+mod source;
 mod stress;
