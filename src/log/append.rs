@@ -3,11 +3,12 @@
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::core::{Core, HELPED, HINT_LAG, LOST, Local, Spot};
 use super::counts::Sums;
 use super::directory::Entry;
+use super::keys::{KEYED_LIMIT, KeyPlan};
 use super::reclaim::Guard;
 use super::record::{Draft, Header, Record};
 use super::segment::{Seen, Segment, done, more};
@@ -52,10 +53,20 @@ pub(crate) struct StreamPlan<'e> {
 }
 
 /// What is to be appended at once.
+#[derive(Default)]
 pub(crate) struct BatchPlan<'e> {
     pub(crate) streams: SmallVec<[StreamPlan<'e>; 2]>,
     /// Each with its stream's place in `streams`; linked, in order.
     pub(crate) drafts: SmallVec<[(usize, Draft); 8]>,
+    /// What the drafts need in the log's indexes by key.
+    pub(crate) keys: KeyPlan,
+}
+
+impl<'e> BatchPlan<'e> {
+    /// For one record of a stream, which is to be added.
+    pub(crate) fn of_one(entry: &'e Entry, expected: Expected) -> Self {
+        Self { streams: smallvec![StreamPlan { entry, expected, count: 1, next: 0 }], ..Self::default() }
+    }
 }
 
 /// Where a record went.
@@ -227,7 +238,7 @@ impl Core {
             }
             let slot = spot.segment.slot(spot.index);
             self.keep_up(spot, local, guard);
-            if spot.index + plan.drafts.len() as u64 > LIMIT {
+            if spot.index + plan.drafts.len() as u64 > self.limit() {
                 return Err(Refusal::Full);
             }
             for at in 0..plan.streams.len() {
@@ -280,6 +291,9 @@ impl Core {
         for stream in &plan.streams {
             stream.entry.index.reserve(stream.next, stream.count, guard);
         }
+        if let Some(table) = &self.keys {
+            plan.keys.reserve(table, guard);
+        }
         let (shape, before) = (self.config.shape, spot.segment);
         let time = if shape.time() { now.max(before.time_before(spot.index)) } else { now };
         let mut sum = if shape.sum() { before.sums_before(spot.index) } else { Sums::default() };
@@ -289,11 +303,19 @@ impl Core {
             position += 1;
             draft.place(position, stream.next);
             stream.next += 1;
+            if self.keys.is_some() {
+                draft.place_keys(&mut plan.keys);
+            }
             if shape.any() {
                 draft.stamp(time, || sum);
                 sum += Sums::of(draft.record());
             }
         }
+    }
+
+    /// No slot at or after this index is taken.
+    fn limit(&self) -> u64 {
+        if self.keys.is_some() { KEYED_LIMIT } else { LIMIT }
     }
 
     /// Sets time and sums, which follow from the record before (L7).
@@ -407,7 +429,7 @@ impl Core {
                 false
             }
             Seen::Open(record) => {
-                Self::finish_one(spot, record, guard);
+                self.finish_one(spot, record, guard);
                 true
             }
             Seen::More(record) => {
@@ -421,13 +443,22 @@ impl Core {
         }
     }
 
+    /// Enters a record in its stream, and its keys in theirs.
+    #[inline]
+    fn enter(&self, record: Record<'_>, guard: &Guard) {
+        record.entry().index.enter(record.revision(), record.position(), guard);
+        record.entry().begin(record);
+        if let Some(table) = &self.keys {
+            record.enter_keys(table, guard);
+        }
+    }
+
     /// Finishes the single append at the spot. Idempotent: what is stored follows from the record alone.
     #[cold]
-    fn finish_one(spot: &mut Spot<'_>, record: NonNull<Header>, guard: &Guard) {
+    fn finish_one(&self, spot: &mut Spot<'_>, record: NonNull<Header>, guard: &Guard) {
         // SAFETY: in a slot of a segment that is allocated while pinned.
         let published = unsafe { Record::new(record) };
-        published.entry().index.enter(published.revision(), published.position(), guard);
-        published.entry().begin(published);
+        self.enter(published, guard);
         if stop::here(stop::HELPING) {
             return;
         }
@@ -442,8 +473,7 @@ impl Core {
         // SAFETY: in a slot of a segment that is allocated while pinned.
         let mut record = unsafe { Record::new(head) };
         loop {
-            record.entry().index.enter(record.revision(), record.position(), guard);
-            record.entry().begin(record);
+            self.enter(record, guard);
             let slot = spot.segment.slot(spot.index);
             let Some(next) = record.next() else {
                 // Release: as in `try_one`.
@@ -463,60 +493,6 @@ impl Core {
                 spot.segment = unsafe { Segment::at(Segment::next_or_make(here, &self.head)) };
             }
             record = next;
-        }
-    }
-
-    /// Checks the append's condition against what is before `end` and was not checked yet: each envelope once, however
-    /// often the swap is lost. A match refuses the append at once, because it stays a match.
-    #[inline]
-    fn check(&self, terms: &mut Terms<'_>, end: u64, guard: &Guard) -> Result<(), Refusal> {
-        match terms.condition {
-            None => Ok(()),
-            Some(condition) => self.scan(condition, &mut terms.checked, end, guard),
-        }
-    }
-
-    #[inline(never)]
-    fn scan(&self, condition: &Condition, checked: &mut u64, to: u64, guard: &Guard) -> Result<(), Refusal> {
-        let mut index = (*checked).max(self.first());
-        while index < to {
-            let Some(segment) = self.segment_of(index, guard) else {
-                // Removed meanwhile.
-                index = self.first().max(index + 1);
-                continue;
-            };
-            while index < to.min(segment.end_index()) {
-                if condition.query().matches(&segment.record(index)) {
-                    return Err(Refusal::Match { index, end: self.end(guard) });
-                }
-                index += 1;
-            }
-        }
-        *checked = index;
-        Ok(())
-    }
-
-    /// Before an append competes: checks the condition up to the present, a segment at a time, so that a long check does
-    /// not stay pinned. Returns how far.
-    #[inline]
-    pub(crate) fn check_past(&self, condition: Option<&Condition>) -> Result<u64, Refusal> {
-        match condition {
-            None => Ok(0),
-            Some(condition) => self.scan_past(condition),
-        }
-    }
-
-    #[inline(never)]
-    fn scan_past(&self, condition: &Condition) -> Result<u64, Refusal> {
-        let mut checked = condition.position().get();
-        loop {
-            let guard = self.pin();
-            let end = self.end(&guard);
-            if checked >= end {
-                return Ok(checked);
-            }
-            let next_segment = ((checked >> self.config.segment_bits) + 1) << self.config.segment_bits;
-            self.scan(condition, &mut checked, end.min(next_segment), &guard)?;
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::num::NonZeroU64;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use super::append::{Placed, Refusal, Terms};
-use super::batch::{self, Batch, BatchAppended};
+use super::append::{BatchPlan, Placed, Refusal, Terms};
+use super::batch::{self, Batch, BatchAppended, draft_one};
 use super::clock::Time;
 use super::core::{Core, Local, REFUSED};
 use super::directory::Entry;
@@ -230,6 +231,9 @@ pub(crate) fn record(
         Ok(entry) => entry,
         Err(error) => return rejected(error, &mut message),
     };
+    if core.keys.is_some() {
+        return record_keyed(log, local, entry, guard, message, &options, Terms { condition: options.condition, checked, now });
+    }
     let draft = local.arena.draft(&message, core.config.shape, false, entry);
     // SAFETY: the caller's handle keeps the log, and the log its entries.
     let stream = unsafe { entry.as_ref() };
@@ -260,6 +264,44 @@ pub(crate) fn record(
         Err(refusal) => {
             local.arena.discard(draft);
             refused(log, Some(entry), refusal, &options, &mut message)
+        }
+    }
+}
+
+/// The rest of [`record`] in a log with indexes: as a batch of one, whose keys are placed with it.
+#[inline(never)]
+fn record_keyed(
+    log: &Log,
+    local: &mut Local,
+    entry: NonNull<Entry>,
+    guard: Guard,
+    mut message: Consumed<'_, '_>,
+    options: &AppendOptions<'_>,
+    terms: Terms<'_>,
+) -> AppendResult {
+    let (core, now) = (log.core(), terms.now);
+    // SAFETY: the caller's handle keeps the log, and the log its entries.
+    let stream = unsafe { entry.as_ref() };
+    let mut plan = BatchPlan::of_one(stream, options.expected);
+    let draft = draft_one(core, local, &message, &mut plan, 0, false);
+    plan.drafts.push((0, draft));
+    let result = core.append_batch(local, &mut plan, terms);
+    let envelope = (result.is_ok() && core.is_watched(stream)).then(|| Envelope::of(draft.record()));
+    // Nothing of it is freed before the pin ends.
+    let revision = draft.record().revision();
+    drop(guard);
+    match result {
+        Ok(index) => {
+            let placed = Placed { position: NonZeroU64::MIN.saturating_add(index), revision };
+            let appended = message.recorded(core, placed, now);
+            match envelope {
+                Some(envelope) => told(log, appended, &envelope, options.stored),
+                None => Ok(appended),
+            }
+        }
+        Err(refusal) => {
+            local.arena.discard(draft);
+            refused(log, Some(entry), refusal, options, &mut message)
         }
     }
 }

@@ -16,6 +16,8 @@ use bytes::Bytes;
 
 use super::canary::Canary;
 use super::directory::{Directory, Entry};
+use super::keyed::block_len;
+use super::keys::Key;
 use super::reclaim::dealloc;
 use super::record::{ALIGN, Draft, Shape, layout, most_bytes};
 use crate::model::{Message, Parts, Payload};
@@ -147,13 +149,34 @@ impl Arena {
     pub(crate) fn draft(&mut self, message: &Message<'_>, shape: Shape, linked: bool, stream: NonNull<Entry>) -> Draft {
         let parts = message.parts();
         match parts.payload {
-            Payload::Slice(slice) => self.draft_of(&parts, slice, None, shape, linked, stream),
-            Payload::Bytes(bytes) => self.draft_of(&parts, &[], Some(bytes), shape, linked, stream),
+            Payload::Slice(slice) => self.draft_of(&parts, slice, None, shape, linked, stream, 0),
+            Payload::Bytes(bytes) => self.draft_of(&parts, &[], Some(bytes), shape, linked, stream, 0),
         }
     }
 
+    /// As [`draft`](Self::draft), with keys.
+    #[inline(never)]
+    pub(crate) fn draft_keyed(
+        &mut self,
+        message: &Message<'_>,
+        shape: Shape,
+        linked: bool,
+        stream: NonNull<Entry>,
+        keys: &[Key],
+    ) -> Draft {
+        let (parts, block) = (message.parts(), block_len(keys.len()));
+        let draft = match parts.payload {
+            Payload::Slice(slice) => self.draft_of(&parts, slice, None, shape, linked, stream, block),
+            Payload::Bytes(bytes) => self.draft_of(&parts, &[], Some(bytes), shape, linked, stream, block),
+        };
+        // SAFETY: `at` is where the draft ends, and there was room for the block.
+        self.at = unsafe { draft.write_keys(self.at, keys) };
+        draft
+    }
+
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "twice, so that each is made for its kind of payload")]
+    #[allow(clippy::inline_always, reason = "so that each is made for its kind of payload")]
+    #[allow(clippy::too_many_arguments, reason = "all that a record is made of")]
     fn draft_of(
         &mut self,
         parts: &Parts<'_, '_>,
@@ -162,8 +185,9 @@ impl Arena {
         shape: Shape,
         linked: bool,
         stream: NonNull<Entry>,
+        behind: usize,
     ) -> Draft {
-        let needed = most_bytes(parts, inline);
+        let needed = most_bytes(parts, inline) + behind;
         if self.at.addr().get() + needed > self.limit {
             self.refill(needed);
         }

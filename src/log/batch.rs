@@ -12,7 +12,8 @@ use super::directory::Entry;
 use super::envelope::Envelope;
 use super::error::{AppendError, Rejected};
 use super::handle::{Log, Stream};
-use super::record::INLINE_MAX;
+use super::keys::KeyPlan;
+use super::record::{Draft, INLINE_MAX};
 use super::watch;
 use crate::model::{
     Condition, Expected, Failures, Limit, LimitExceeded, Message, Position, Revision, Timestamp, check_name,
@@ -221,7 +222,7 @@ pub(crate) fn append(
         Err(error) => return Err(Rejected::new(error, batch.into_owned())),
     };
     let (now, checked) = (terms.now, terms.checked);
-    let mut plan = BatchPlan { streams, drafts: SmallVec::with_capacity(targets.len()) };
+    let mut plan = BatchPlan { streams, drafts: SmallVec::with_capacity(targets.len()), keys: KeyPlan::default() };
     draft_all(core, local, &mut batch, &targets, &mut plan);
     let terms = Terms { condition: batch.condition.as_deref(), checked, now };
     // Until the envelopes are held, nothing of them is freed.
@@ -282,7 +283,7 @@ fn prepare<'l, 'b>(log: &'l Log, local: &mut Local, batch: &'b Batch<'_>) -> Res
     let (mut wanted, targets) = find_streams(log, batch)?;
     let condition = batch.condition.as_deref();
     let checked = core.check_past(condition).map_err(|refusal| {
-        let nothing = BatchPlan { streams: smallvec![], drafts: smallvec![] };
+        let nothing = BatchPlan::default();
         refused(log, refusal, &nothing, condition)
     })?;
     let terms = Terms { condition, checked, now };
@@ -376,7 +377,7 @@ fn make_known(log: &Log, local: &mut Local, wanted: &mut [Wanted<'_>], terms: &T
     let unknown = wanted.iter().filter(|stream| stream.entry.is_none()).count();
     core.directory.check_room(unknown as u64)?;
     let known = wanted.iter().filter_map(|stream| stream.plan(log)).collect();
-    let mut only_decide = BatchPlan { streams: known, drafts: smallvec![] };
+    let mut only_decide = BatchPlan { streams: known, ..BatchPlan::default() };
     let decided = core.append_batch(local, &mut only_decide, terms.clone());
     decided.map_err(|refusal| refused(log, refusal, &only_decide, terms.condition))?;
     for stream in wanted {
@@ -392,11 +393,28 @@ fn draft_all(core: &Core, local: &mut Local, batch: &mut Batch<'_>, targets: &[u
     let count = targets.len();
     for (at, ((_, message), &stream)) in batch.messages.iter_mut().zip(targets).enumerate() {
         message.share_payload(INLINE_MAX);
-        let entry = NonNull::from(plan.streams[stream].entry);
-        let draft = local.arena.draft(message, core.config.shape, at + 1 < count, entry);
+        let draft = draft_one(core, local, message, plan, stream, at + 1 < count);
         if let Some((_, before)) = plan.drafts.last() {
             before.link(draft);
         }
         plan.drafts.push((stream, draft));
     }
+}
+
+/// Builds a record, and counts its keys.
+pub(crate) fn draft_one(
+    core: &Core,
+    local: &mut Local,
+    message: &Message<'_>,
+    plan: &mut BatchPlan<'_>,
+    stream: usize,
+    linked: bool,
+) -> Draft {
+    let entry = plan.streams[stream].entry;
+    let Some(table) = &core.keys else {
+        return local.arena.draft(message, core.config.shape, linked, NonNull::from(entry));
+    };
+    let keys = table.keys_of(entry.name(), &message.parts());
+    plan.keys.add(&keys);
+    local.arena.draft_keyed(message, core.config.shape, linked, NonNull::from(entry), &keys)
 }

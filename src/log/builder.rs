@@ -6,6 +6,7 @@ use super::clock::Time;
 use super::core::{Config, Core};
 use super::error::BuildError;
 use super::handle::Log;
+use super::keys::Indexes;
 use super::record::Shape;
 use crate::model::{Clock, Limits, Retention};
 
@@ -23,6 +24,7 @@ pub struct Builder {
     limits: Limits,
     retention: Retention,
     counted: bool,
+    indexes: Indexes,
 }
 
 impl Builder {
@@ -33,6 +35,7 @@ impl Builder {
             limits: Limits::default(),
             retention: Retention::default(),
             counted: false,
+            indexes: Indexes::new(),
         }
     }
 
@@ -96,6 +99,12 @@ impl Builder {
         self
     }
 
+    /// Which indexes the log keeps besides those of its streams. Without this, none. With one, positions end at 2^48.
+    pub fn indexes(mut self, indexes: Indexes) -> Self {
+        self.indexes = indexes;
+        self
+    }
+
     /// The log.
     ///
     /// # Errors
@@ -123,6 +132,10 @@ impl Builder {
         if self.retention.age.is_some() && matches!(self.time, Time::None) {
             return Err(BuildError::AgeWithoutClock);
         }
+        let buckets = self.indexes.buckets;
+        if !buckets.is_power_of_two() || buckets > 1 << 24 {
+            return Err(BuildError::Buckets { buckets });
+        }
         let counted = self.counted || self.retention.bytes.is_some();
         let shape = Shape::new(!matches!(self.time, Time::None), counted);
         let config = Config {
@@ -132,6 +145,7 @@ impl Builder {
             retains: self.retention.is_any(),
             retention: self.retention,
             shape,
+            indexes: self.indexes,
         };
         Ok(Log::from_core(Core::new(config, start)))
     }
@@ -151,6 +165,7 @@ impl std::fmt::Debug for Builder {
             .field("limits", &self.limits)
             .field("retention", &self.retention)
             .field("counted", &self.counted)
+            .field("indexes", &self.indexes)
             .finish_non_exhaustive()
     }
 }

@@ -10,6 +10,7 @@ use super::clock::Time;
 use super::directory::Directory;
 use super::envelope::Envelope;
 use super::garbage::Garbage;
+use super::keys::{Indexes, KeyTable};
 use super::pool::Pool;
 use super::reclaim::{Domain, Guard, Participant};
 use super::record::Shape;
@@ -34,6 +35,7 @@ pub(crate) struct Config {
     /// Whether there is any: asked after every append.
     pub(crate) retains: bool,
     pub(crate) shape: Shape,
+    pub(crate) indexes: Indexes,
 }
 
 /// One log. Indexes are positions less one.
@@ -43,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) start: u64,
     pub(crate) domain: Domain,
     pub(crate) directory: Arc<Directory>,
+    /// Indexes by key, when the log has any.
+    pub(crate) keys: Option<StdArc<KeyTable>>,
     pub(crate) garbage: StdArc<Garbage>,
     /// Indexes before this one are removed: no reader sees them.
     pub(crate) floor: AtomicU64,
@@ -99,8 +103,10 @@ impl Core {
     pub(crate) fn new(config: Config, start: u64) -> Self {
         let directory = Arc::new(Directory::new(config.limits.streams));
         let first = Segment::first(start, 1 << config.segment_bits);
+        let keys = config.indexes.any().then(|| StdArc::new(KeyTable::new(config.indexes)));
         Self {
-            garbage: StdArc::new(Garbage::new(directory.clone())),
+            garbage: StdArc::new(Garbage::new(directory.clone(), keys.clone())),
+            keys,
             directory,
             domain: Domain::new(),
             start,

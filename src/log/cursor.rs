@@ -12,7 +12,7 @@ use super::core::Core;
 use super::directory::Entry;
 use super::envelope::Envelope;
 use super::handle::Log;
-use super::index::as_index;
+use super::lists::{self, List, ListWalk, Merge};
 use super::reclaim::Guard;
 use super::record::Record;
 use super::segment::{Segment, Slot};
@@ -74,7 +74,8 @@ pub struct Cursor {
 #[allow(clippy::large_enum_variant, reason = "one a cursor, and a box would be an allocation a read")]
 enum Walk {
     Log(LogWalk),
-    Stream(StreamWalk),
+    Stream(Listed<ListWalk>),
+    Lists(Listed<Merge>),
 }
 
 impl Cursor {
@@ -87,10 +88,20 @@ impl Cursor {
         query: Option<Query>,
     ) -> Self {
         let walk = match stream {
-            None => Walk::Log(LogWalk { rest: range, run: Range::EMPTY, backwards }),
-            Some(entry) => Walk::Stream(StreamWalk { entry, range, backwards, near: [0; NEAR], at: 0, len: 0 }),
+            None => Self::walk_of(log.core(), range, backwards, query.as_ref()),
+            Some(entry) => Walk::Stream(Listed(ListWalk::new(List::Stream(entry), range, backwards))),
         };
         Self { run: Range::EMPTY, walk, backwards, left: count, query, lent: None, held: Held::new(log) }
+    }
+
+    fn walk_of(core: &Core, range: Range, backwards: bool, query: Option<&Query>) -> Walk {
+        if let Some(query) = query {
+            let guard = core.pin();
+            if let Some(lists) = lists::plan(core, query, range, &guard) {
+                return Walk::Lists(Listed(Merge::new(core, &lists, range, backwards, &guard)));
+            }
+        }
+        Walk::Log(LogWalk { rest: range, run: Range::EMPTY, backwards })
     }
 
     /// The next envelope; none at the end, and from then on.
@@ -133,12 +144,14 @@ impl Cursor {
                     self.run = match &mut self.walk {
                         Walk::Log(log) => log.next_run(&mut self.held, self.left)?,
                         Walk::Stream(stream) => stream.next_run(&mut self.held, self.left)?,
+                        Walk::Lists(_) => unreachable!("lists answer queries"),
                     };
                     self.left -= self.run.end - self.run.start;
                     continue;
                 }
                 Walk::Log(log) => log.next_index(&mut self.held)?,
                 Walk::Stream(stream) => stream.next_index(&mut self.held)?,
+                Walk::Lists(lists) => lists.next_index(&mut self.held)?,
             };
             let Some(record) = self.held.record(index) else { continue };
             if self.query.as_ref().is_none_or(|query| selects(query, record)) {
@@ -207,6 +220,14 @@ impl Held {
     pub(crate) fn holds(&self, index: u64) -> bool {
         // SAFETY: held.
         self.segment.is_some_and(|segment| unsafe { segment.as_ref() }.holds(index))
+    }
+
+    /// Takes hold of the segment of `index`, unless it is held.
+    #[inline]
+    fn reach(&mut self, index: u64) {
+        if !self.holds(index) {
+            self.change(index);
+        }
     }
 
     /// Takes hold of the segment of `index`; false when it has been removed.
@@ -307,32 +328,16 @@ impl LogWalk {
     }
 }
 
-/// How many positions are copied from a stream's index at a time.
-const NEAR: usize = 32;
+/// A walk through the slots that lists name.
+struct Listed<W>(W);
 
-struct StreamWalk {
-    entry: NonNull<Entry>,
-    /// Revisions still to come, those in `near` not included.
-    range: Range,
-    backwards: bool,
-    /// Positions copied from the index, in the order of the read.
-    near: [u64; NEAR],
-    at: usize,
-    len: usize,
-}
-
-impl StreamWalk {
+impl Listed<ListWalk> {
     /// The next index, which lies in the held segment unless it was removed.
     #[inline]
     fn next_index(&mut self, held: &mut Held) -> Option<u64> {
-        if self.at == self.len {
-            self.refill(&held.log)?;
-        }
-        let index = self.near[self.at % NEAR] - 1;
-        self.at += 1;
-        if !held.holds(index) {
-            held.change(index);
-        }
+        let index = self.0.peek(held.log.core())?;
+        self.0.pass(index);
+        held.reach(index);
         Some(index)
     }
 
@@ -340,51 +345,25 @@ impl StreamWalk {
     fn next_run(&mut self, held: &mut Held, most: u64) -> Option<Range> {
         let start = self.next_index(held)?;
         let mut run = Range { start, end: start + 1 };
-        // Positions are indexes plus one: the position of the index after the run is one more than its end.
-        while self.at < self.len
-            && self.near[self.at % NEAR] == run.end + 1
-            && run.end - run.start < most
-            && held.holds(run.end)
-        {
+        while run.end - run.start < most && held.holds(run.end) && self.0.pass(run.end) {
             run.end += 1;
-            self.at += 1;
         }
         Some(run)
     }
+}
 
-    #[cold]
-    fn refill(&mut self, log: &Log) -> Option<()> {
-        let guard = log.core().pin();
-        // SAFETY: entries live as long as the log.
-        let index = unsafe { &self.entry.as_ref().index };
-        loop {
-            let first = index.first_revision(&guard);
-            self.range.start = self.range.start.max(first);
-            if self.range.start >= self.range.end {
-                return None;
-            }
-            let wanted = (self.range.end - self.range.start).min(NEAR as u64);
-            let from = if self.backwards { self.range.end - wanted } else { self.range.start };
-            self.len = index.copy(from, &mut self.near[..as_index(wanted)], &guard);
-            if self.len > 0 {
-                self.at = 0;
-                if self.backwards {
-                    self.near[..self.len].reverse();
-                    self.range.end = from;
-                } else {
-                    self.range.start = from + self.len as u64;
-                }
-                return Some(());
-            }
-            // Every revision of the view is there, unless its block was removed since we looked.
-            debug_assert!(index.first_revision(&guard) > first, "a revision of the view is missing");
-        }
+impl Listed<Merge> {
+    fn next_index(&mut self, held: &mut Held) -> Option<u64> {
+        let index = self.0.next_index(held.log.core())?;
+        held.reach(index);
+        Some(index)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::lists::NEAR;
     use crate::log::{Builder, OneStream, Read};
     use crate::model::Message;
 

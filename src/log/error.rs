@@ -309,6 +309,13 @@ pub enum BuildError {
         /// What was asked for.
         messages: usize,
     },
+    /// The number of buckets of the indexes is not a power of two up to 2^24.
+    #[error("{buckets} buckets for indexes are not a power of two up to 16777216")]
+    #[non_exhaustive]
+    Buckets {
+        /// What was asked for.
+        buckets: usize,
+    },
     /// Retention by age needs times.
     #[error("retention by age needs a log with a clock")]
     AgeWithoutClock,

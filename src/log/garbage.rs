@@ -7,7 +7,10 @@
 //! The list is a stack that is only ever taken whole, so it has no ABA problem. A thread that stops while sweeping keeps
 //! what it took; [`pending`](Garbage::pending) shows it.
 
+use std::sync::Arc as StdArc;
+
 use super::directory::Directory;
+use super::keys::KeyTable;
 use super::reclaim::Domain;
 use super::segment::Segment;
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Ordering};
@@ -18,6 +21,7 @@ pub(crate) struct Garbage {
     pending: AtomicU64,
     /// Records in the garbage know their streams: keeps those allocated.
     _directory: Arc<Directory>,
+    keys: Option<StdArc<KeyTable>>,
 }
 
 // SAFETY: the list is shared by atomics alone; a segment taken from it has one user.
@@ -26,8 +30,8 @@ unsafe impl Send for Garbage {}
 unsafe impl Sync for Garbage {}
 
 impl Garbage {
-    pub(crate) fn new(directory: Arc<Directory>) -> Self {
-        Self { list: AtomicPtr::new(std::ptr::null_mut()), pending: AtomicU64::new(0), _directory: directory }
+    pub(crate) fn new(directory: Arc<Directory>, keys: Option<StdArc<KeyTable>>) -> Self {
+        Self { list: AtomicPtr::new(std::ptr::null_mut()), pending: AtomicU64::new(0), _directory: directory, keys }
     }
 
     /// A segment was unlinked: it will come here.
@@ -87,7 +91,11 @@ impl Garbage {
         let left = unsafe {
             Segment::sweep(segment, budget, |record| {
                 // Pinned for this alone: dropping the payload may run user code.
-                record.entry().index.record_freed(record.revision(), &domain.pin());
+                let guard = domain.pin();
+                record.entry().index.record_freed(record.revision(), &guard);
+                if let Some(table) = &self.keys {
+                    record.keys().iter().for_each(|key| table.freed(*key, &guard));
+                }
                 freed += 1;
             })
         };

@@ -8,6 +8,7 @@
 //! Bytes        payload                                  when it is not inline
 //!              name, inline payload                     to the byte
 //!              u32 length, attributes                   when there are any
+//! u64, keys    aligned; how many, and each              when the log has indexes, see `keyed`
 //! ```
 //!
 //! Life of a record:
@@ -42,6 +43,8 @@ const BYTES: u8 = 16;
 const ATTRIBUTES: u8 = 32;
 /// Two bits: which class of chunk the record lies in.
 const CLASS_SHIFT: u32 = 6;
+/// In the length of an inline payload, which needs 11 bits: keys follow, see `keyed`.
+const KEYED: u16 = 1 << 15;
 
 /// Without a branch: asked for every record.
 #[inline]
@@ -258,6 +261,12 @@ impl Draft {
         }
     }
 
+    /// Says that keys follow.
+    pub(super) fn mark_keyed(self) {
+        // SAFETY: as in `place`.
+        unsafe { (*self.0.as_ptr()).payload_len |= KEYED };
+    }
+
     pub(crate) fn as_ptr(self) -> *mut Header {
         self.0.as_ptr()
     }
@@ -364,12 +373,25 @@ impl<'r> Record<'r> {
 
     /// Bytes that the record takes, a payload outside of it included.
     pub(crate) fn weight(self) -> u64 {
+        let outside = if self.header().flags & BYTES != 0 { self.payload().len() } else { 0 };
+        (self.size_without_keys() + self.size_of_keys() + outside) as u64
+    }
+
+    /// Where the keys begin, when there are any.
+    pub(super) fn size_without_keys(self) -> usize {
         let header = self.header();
-        let outside = if header.flags & BYTES != 0 { self.payload().len() } else { 0 };
         let attributes = if header.flags & ATTRIBUTES != 0 { 4 + self.attribute_len() } else { 0 };
-        let size =
-            text_offset(header.flags) + usize::from(header.name_len) + usize::from(header.payload_len) + attributes;
-        (size.next_multiple_of(ALIGN) + outside) as u64
+        let size = text_offset(header.flags) + usize::from(header.name_len) + self.inline_len() + attributes;
+        size.next_multiple_of(ALIGN)
+    }
+
+    #[inline]
+    fn inline_len(self) -> usize {
+        (self.header().payload_len & !KEYED).into()
+    }
+
+    pub(super) fn is_keyed(self) -> bool {
+        self.header().payload_len & KEYED != 0
     }
 
     #[inline]
@@ -380,7 +402,7 @@ impl<'r> Record<'r> {
         }
         let at = text_offset(header.flags) + usize::from(header.name_len);
         // SAFETY: written by `Draft::write`, immutable since.
-        unsafe { std::slice::from_raw_parts(self.0.cast::<u8>().byte_add(at).as_ptr(), header.payload_len.into()) }
+        unsafe { std::slice::from_raw_parts(self.0.cast::<u8>().byte_add(at).as_ptr(), self.inline_len()) }
     }
 
     /// The payload when it is not inline.
@@ -405,7 +427,7 @@ impl<'r> Record<'r> {
 
     fn attribute_block(self) -> NonNull<u8> {
         let header = self.header();
-        let at = text_offset(header.flags) + usize::from(header.name_len) + usize::from(header.payload_len);
+        let at = text_offset(header.flags) + usize::from(header.name_len) + self.inline_len();
         // SAFETY: within the record when it has attributes, at its very end otherwise.
         unsafe { self.0.cast::<u8>().byte_add(at) }
     }

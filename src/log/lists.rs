@@ -1,0 +1,242 @@
+//! Walks over lists of positions: a stream's index, or what a bucket has of a key; one, or several merged.
+//!
+//! A query is answered from lists when lists together are sure to have every envelope that matches, and are short enough.
+//! Whatever they lead to is still asked whether it matches, so a read says the same with indexes and without.
+
+use std::ptr::NonNull;
+
+use smallvec::SmallVec;
+
+use super::core::Core;
+use super::cursor::Range;
+use super::directory::Entry;
+use super::index::{Index, as_index};
+use super::keys::{KeyKind, Spread, position_of};
+use super::reclaim::Guard;
+use crate::model::{Field, Item, Query};
+
+/// Positions in ascending order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum List {
+    Stream(NonNull<Entry>),
+    Key(Spread),
+}
+
+impl List {
+    fn index(self, core: &Core) -> &Index {
+        match self {
+            // SAFETY: entries live as long as the log.
+            List::Stream(entry) => unsafe { &entry.as_ref().index },
+            List::Key(at) => core.keys.as_ref().expect("a key is of a log with indexes").bucket(at.bucket),
+        }
+    }
+
+    /// The position in a cell, whoever's it is.
+    fn order(self, cell: u64) -> u64 {
+        match self {
+            List::Stream(_) => cell,
+            List::Key(_) => position_of(cell),
+        }
+    }
+
+    /// Whether a cell belongs to the list.
+    fn has(self, cell: u64) -> bool {
+        match self {
+            List::Stream(_) => true,
+            List::Key(at) => at.is_in(cell),
+        }
+    }
+
+    /// How many cells there are to walk over, those of other keys included.
+    fn cost(self, core: &Core, guard: &Guard) -> u64 {
+        let index = self.index(core);
+        index.place(guard).revision().saturating_sub(index.first_revision(guard))
+    }
+
+    /// The revisions whose positions are those of `slots`. Everything before their end is finished.
+    fn within(self, slots: Range, core: &Core, guard: &Guard) -> Range {
+        let index = self.index(core);
+        let start = index.partition(|cell| self.order(cell) <= slots.start, guard);
+        let end = index.partition(|cell| self.order(cell) <= slots.end, guard);
+        Range { start, end: end.max(start) }
+    }
+}
+
+/// Lists that together have every envelope that is looked for, each at least once.
+pub(crate) type Lists = SmallVec<[List; 4]>;
+
+/// A step along a list costs as much as looking at so many envelopes that lie side by side: 20 to 50 ns for a record found
+/// by its position, 5 for the next one. (Models are small, and are about lists.)
+const STEP: u64 = if cfg!(any(loom, annals_shuttle)) { 0 } else { 4 };
+
+/// The lists to answer a query from, or none when it is better to look at all of `slots`.
+pub(crate) fn plan(core: &Core, query: &Query, slots: Range, guard: &Guard) -> Option<Lists> {
+    if query.items().is_empty() || slots.start >= slots.end {
+        return None;
+    }
+    let most = (slots.end - slots.start).checked_div(STEP).unwrap_or(u64::MAX);
+    let (mut lists, mut cost) = (Lists::new(), 0_u64);
+    for item in query.items() {
+        let (more, its_cost) = shortest(core, item, guard)?;
+        cost = cost.saturating_add(its_cost);
+        if cost > most {
+            return None;
+        }
+        more.into_iter().for_each(|list| {
+            if !lists.contains(&list) {
+                lists.push(list);
+            }
+        });
+    }
+    Some(lists)
+}
+
+/// The shortest way to everything that an item can match.
+fn shortest(core: &Core, item: &Item, guard: &Guard) -> Option<(Lists, u64)> {
+    let mut best: Option<(Lists, u64)> = None;
+    for (field, texts) in item.wishes() {
+        for lists in ways(core, field, texts, guard) {
+            let cost = lists.iter().map(|list| list.cost(core, guard)).sum();
+            if best.as_ref().is_none_or(|(_, least)| cost < *least) {
+                best = Some((lists, cost));
+            }
+        }
+    }
+    best
+}
+
+/// The ways to what has one of `texts` in a field, or all of them when they are tags.
+fn ways(core: &Core, field: Field, texts: &[Box<str>], guard: &Guard) -> SmallVec<[Lists; 2]> {
+    let mut ways = SmallVec::new();
+    if texts.is_empty() {
+        return ways;
+    }
+    let kind = match field {
+        Field::Stream => {
+            // One that is not known has no envelope.
+            let known = texts.iter().filter_map(|stream| core.directory.get(stream, guard));
+            ways.push(known.map(List::Stream).collect());
+            return ways;
+        }
+        Field::Category => KeyKind::Category,
+        Field::Name => KeyKind::Name,
+        Field::Tag => KeyKind::Tag,
+        Field::Correlation => KeyKind::Correlation,
+        Field::Session => KeyKind::Session,
+        Field::MessageId => KeyKind::MessageId,
+    };
+    let Some(table) = core.keys.as_ref().filter(|table| table.has(kind)) else { return ways };
+    let lists = texts.iter().map(|text| List::Key(table.spread(kind, text)));
+    if kind == KeyKind::Tag {
+        ways.extend(lists.map(|list| Lists::from_elem(list, 1)));
+    } else {
+        ways.push(lists.collect());
+    }
+    ways
+}
+
+/// How many cells are copied from an index at a time.
+pub(crate) const NEAR: usize = 32;
+
+/// A walk along one list.
+pub(crate) struct ListWalk {
+    list: List,
+    /// Revisions still to come, those in `near` not included.
+    range: Range,
+    backwards: bool,
+    /// Positions copied from the index, in the order of the walk.
+    near: [u64; NEAR],
+    at: usize,
+    len: usize,
+}
+
+impl ListWalk {
+    /// Over these revisions.
+    pub(crate) fn new(list: List, range: Range, backwards: bool) -> Self {
+        Self { list, range, backwards, near: [0; NEAR], at: 0, len: 0 }
+    }
+
+    /// The index of the next slot, without going on.
+    #[inline]
+    pub(crate) fn peek(&mut self, core: &Core) -> Option<u64> {
+        if self.at == self.len {
+            self.refill(core)?;
+        }
+        Some(self.near[self.at % NEAR] - 1)
+    }
+
+    /// Goes on when the next slot is this one.
+    #[inline]
+    pub(crate) fn pass(&mut self, index: u64) -> bool {
+        let passes = self.at < self.len && self.near[self.at % NEAR] == index + 1;
+        self.at += usize::from(passes);
+        passes
+    }
+
+    #[cold]
+    fn refill(&mut self, core: &Core) -> Option<()> {
+        let guard = core.pin();
+        let index = self.list.index(core);
+        loop {
+            let first = index.first_revision(&guard);
+            self.range.start = self.range.start.max(first);
+            if self.range.start >= self.range.end {
+                return None;
+            }
+            let wanted = (self.range.end - self.range.start).min(NEAR as u64);
+            let from = if self.backwards { self.range.end - wanted } else { self.range.start };
+            let copied = index.copy(from, &mut self.near[..as_index(wanted)], &guard);
+            if copied == 0 {
+                // Every revision of the view is there, unless its block was removed since we looked.
+                debug_assert!(index.first_revision(&guard) > first, "a revision of the view is missing");
+                continue;
+            }
+            if self.backwards {
+                self.range.end = from;
+            } else {
+                self.range.start = from + copied as u64;
+            }
+            if self.keep(copied) {
+                return Some(());
+            }
+        }
+    }
+
+    /// Keeps the positions of those cells that belong to the list, in order. Whether there are any.
+    fn keep(&mut self, copied: usize) -> bool {
+        let mut kept = 0;
+        for at in 0..copied {
+            let cell = self.near[at];
+            if self.list.has(cell) {
+                self.near[kept] = self.list.order(cell);
+                kept += 1;
+            }
+        }
+        if self.backwards {
+            self.near[..kept].reverse();
+        }
+        (self.at, self.len) = (0, kept);
+        kept > 0
+    }
+}
+
+/// A walk along several lists at once: each slot that one of them has, once, in order.
+pub(crate) struct Merge {
+    walks: SmallVec<[ListWalk; 1]>,
+    backwards: bool,
+}
+
+impl Merge {
+    pub(crate) fn new(core: &Core, lists: &[List], slots: Range, backwards: bool, guard: &Guard) -> Self {
+        let walk = |list: &List| ListWalk::new(*list, list.within(slots, core, guard), backwards);
+        Self { walks: lists.iter().map(walk).collect(), backwards }
+    }
+
+    pub(crate) fn next_index(&mut self, core: &Core) -> Option<u64> {
+        let heads = self.walks.iter_mut().filter_map(|walk| walk.peek(core));
+        let next = if self.backwards { heads.max() } else { heads.min() }?;
+        // A record can be in one bucket twice, with the same fingerprint.
+        self.walks.iter_mut().for_each(|walk| while walk.pass(next) {});
+        Some(next)
+    }
+}
