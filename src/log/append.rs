@@ -24,8 +24,8 @@ pub(crate) const LIMIT: u64 = 1 << 63;
 pub(crate) enum Refusal {
     /// The expectation of a stream: which one of the plan, and its last revision.
     Conflict { stream: usize, actual: Option<Revision>, end: u64 },
-    /// An envelope matches the condition: its index.
-    Match { index: u64, end: u64 },
+    /// An envelope matches a part of the condition: its index.
+    Match { index: u64, part: usize, end: u64 },
     /// There are no positions left.
     Full,
     /// The log was closed.

@@ -365,10 +365,10 @@ pub(crate) fn explain(
             let (stream, expected) = stream(which);
             Conflict::new(stream, expected, actual, Position::new(end)).into()
         }
-        Refusal::Match { index, end } => {
+        Refusal::Match { index, part, end } => {
             let condition = condition.expect("only a condition is matched").clone();
             let view = View::new(log.clone(), Position::new(end));
-            ConditionFailed::new(condition, Position::new(index + 1), view).into()
+            ConditionFailed::new(condition, part, Position::new(index + 1), view).into()
         }
     }
 }

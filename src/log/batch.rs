@@ -41,7 +41,7 @@ use crate::model::{
 pub struct Batch<'m> {
     messages: Vec<(Target<'m>, Message<'m>)>,
     expectations: Vec<(Target<'m>, Expected)>,
-    condition: Option<Box<Condition>>,
+    pub(super) condition: Option<Box<Condition>>,
     time: Option<Timestamp>,
     pub(crate) stored: bool,
 }
@@ -160,6 +160,10 @@ impl<'m> Batch<'m> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
+    }
+
+    pub(super) fn messages(&self) -> impl Iterator<Item = &Message<'m>> {
+        self.messages.iter().map(|(_, message)| message)
     }
 
     /// The same batch without borrowing.

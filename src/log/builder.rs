@@ -25,6 +25,7 @@ pub struct Builder {
     retention: Retention,
     counted: bool,
     indexes: Indexes,
+    once_within: u64,
 }
 
 impl Builder {
@@ -36,6 +37,7 @@ impl Builder {
             retention: Retention::default(),
             counted: false,
             indexes: Indexes::new(),
+            once_within: 1 << 16,
         }
     }
 
@@ -105,6 +107,13 @@ impl Builder {
         self
     }
 
+    /// Among how many of the last envelopes [`Log::append_once`] looks for a message id, at least. Without this, 65,536. Costs
+    /// no memory: the log is where it looks.
+    pub fn once_within(mut self, envelopes: u64) -> Self {
+        self.once_within = envelopes;
+        self
+    }
+
     /// The log.
     ///
     /// # Errors
@@ -146,6 +155,7 @@ impl Builder {
             retention: self.retention,
             shape,
             indexes: self.indexes,
+            once_within: self.once_within,
         };
         Ok(Log::from_core(Core::new(config, start)))
     }

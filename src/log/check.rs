@@ -6,7 +6,7 @@ use super::core::Core;
 use super::cursor::Range;
 use super::lists::{self, Merge, NEAR};
 use super::reclaim::Guard;
-use super::spine::Link;
+use super::record::Record;
 use crate::model::{Condition, Query};
 
 impl Core {
@@ -22,6 +22,21 @@ impl Core {
 
     #[inline(never)]
     fn scan(&self, condition: &Condition, checked: &mut u64, to: u64, guard: &Guard) -> Result<(), Refusal> {
+        let found = self.scan_with(checked, to, guard, |record, index| {
+            let forbids = |part: &Condition| index >= part.position().get() && part.query().matches(record);
+            condition.parts().position(forbids)
+        });
+        found.map_or(Ok(()), |(index, part)| Err(Refusal::Match { index, part, end: self.end(guard) }))
+    }
+
+    /// Asks about each record from `checked` to `to`; the first one that there is an answer about, with that.
+    fn scan_with<A>(
+        &self,
+        checked: &mut u64,
+        to: u64,
+        guard: &Guard,
+        ask: impl Fn(&Record<'_>, u64) -> Option<A>,
+    ) -> Option<(u64, A)> {
         let mut index = (*checked).max(self.first());
         while index < to {
             let Some(segment) = self.segment_of(index, guard) else {
@@ -30,17 +45,17 @@ impl Core {
                 continue;
             };
             while index < to.min(segment.end_index()) {
-                if condition.query().matches(&segment.record(index)) {
-                    return Err(Refusal::Match { index, end: self.end(guard) });
+                if let Some(answer) = ask(&segment.record(index), index) {
+                    return Some((index, answer));
                 }
                 index += 1;
             }
         }
-        *checked = index;
-        Ok(())
+        *checked = index.max(*checked);
+        None
     }
 
-    /// Before an append competes: checks the condition up to the present, a segment at a time, so that a long check does
+    /// Before an append competes: checks the condition up to the present, some records at a time, so that a long check does
     /// not stay pinned. Returns how far.
     #[inline]
     pub(crate) fn check_past(&self, condition: Option<&Condition>) -> Result<u64, Refusal> {
@@ -50,36 +65,56 @@ impl Core {
         }
     }
 
+    /// Each part for itself, as each may have other indexes to ask; the first envelope that any of them forbids.
     #[inline(never)]
     fn scan_past(&self, condition: &Condition) -> Result<u64, Refusal> {
-        let mut checked = condition.position().get();
+        let mut checked = 0;
         loop {
-            let guard = self.pin();
-            let end = self.end(&guard);
-            if checked >= end {
+            let end = self.end(&self.pin());
+            if end <= checked {
                 return Ok(checked);
             }
-            let rest = Range { start: checked, end };
-            if let Some(lists) = lists::plan(self, condition.query(), rest, &guard) {
-                let listed = Merge::new(self, &lists, rest, false, &guard);
-                drop(guard);
-                self.check_listed(condition.query(), listed)?;
-                checked = end;
-                continue;
+            let found = condition.parts().enumerate().filter_map(|(part, one)| {
+                let start = one.position().get().max(checked);
+                self.first_match(one.query(), Range { start, end }).map(|index| (index, part))
+            });
+            if let Some((index, part)) = found.min() {
+                return Err(Refusal::Match { index, part, end: self.end(&self.pin()) });
             }
-            let next_segment = ((checked >> self.config.segment_bits) + 1) << self.config.segment_bits;
-            self.scan(condition, &mut checked, end.min(next_segment), &guard)?;
+            checked = end;
         }
     }
 
-    /// Asks only those that lists name. As above, some at a time.
-    fn check_listed(&self, query: &Query, mut listed: Merge) -> Result<(), Refusal> {
+    /// The first index in `slots`, which are finished, whose record matches.
+    pub(crate) fn first_match(&self, query: &Query, slots: Range) -> Option<u64> {
+        let slots = Range { start: slots.start.max(self.first()), end: slots.end };
+        let guard = self.pin();
+        if let Some(lists) = lists::plan(self, query, slots, &guard) {
+            let listed = Merge::new(self, &lists, slots, false, &guard);
+            drop(guard);
+            return self.first_listed(query, listed);
+        }
+        drop(guard);
+        let mut checked = slots.start;
+        while checked < slots.end {
+            let next_segment = ((checked >> self.config.segment_bits) + 1) << self.config.segment_bits;
+            let ask = |record: &Record<'_>, _| query.matches(record).then_some(());
+            let found = self.scan_with(&mut checked, slots.end.min(next_segment), &self.pin(), ask);
+            if let Some((index, ())) = found {
+                return Some(index);
+            }
+        }
+        None
+    }
+
+    /// The first that matches of those that lists name.
+    fn first_listed(&self, query: &Query, mut listed: Merge) -> Option<u64> {
         loop {
             let guard = self.pin();
             for _ in 0..NEAR {
-                let Some(index) = listed.next_index(self) else { return Ok(()) };
+                let index = listed.next_index(self)?;
                 if self.matches_at(query, index, &guard) {
-                    return Err(Refusal::Match { index, end: self.end(&guard) });
+                    return Some(index);
                 }
             }
         }

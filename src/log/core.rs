@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) retains: bool,
     pub(crate) shape: Shape,
     pub(crate) indexes: Indexes,
+    /// How far back a repeat is looked for.
+    pub(crate) once_within: u64,
 }
 
 /// One log. Indexes are positions less one.

@@ -42,7 +42,17 @@ pub enum AppendError {
     /// The log takes its time from each append, and this one brought none.
     #[error("the log takes its time from each append, and none was given")]
     MissingTime,
-    /// All 2^63 positions are used.
+    /// An append that is to happen once has a message without an id.
+    #[error("a message that is to be appended once has no message id")]
+    MissingMessageId,
+    /// A batch that is to happen once has some ids that are in the log, but the log does not have the batch.
+    #[error("a part of the batch was appended before, at position {position}")]
+    #[non_exhaustive]
+    PartlyRepeated {
+        /// The first envelope with one of the ids.
+        position: Position,
+    },
+    /// All positions are used: 2^63, or in a log with indexes 2^48.
     #[error("the log has no positions left")]
     Full,
     /// The log was closed.
@@ -153,13 +163,15 @@ pub struct ConditionFailed(Box<ConditionFacts>);
 #[derive(Clone)]
 struct ConditionFacts {
     condition: Condition,
+    /// Which of its parts.
+    part: usize,
     position: Position,
     view: View,
 }
 
 impl ConditionFailed {
-    pub(crate) fn new(condition: Condition, position: Position, view: View) -> Self {
-        Self(Box::new(ConditionFacts { condition, position, view }))
+    pub(crate) fn new(condition: Condition, part: usize, position: Position, view: View) -> Self {
+        Self(Box::new(ConditionFacts { condition, part, position, view }))
     }
 
     /// The condition.
@@ -177,9 +189,14 @@ impl ConditionFailed {
         self.0.view.end()
     }
 
-    /// The envelopes that match the condition, as of the decision, less what retention has removed since.
+    /// The part of the condition that the envelope matched: mostly all of it, see [`Condition::and`].
+    pub fn part(&self) -> &Condition {
+        self.0.condition.parts().nth(self.0.part).unwrap_or(&self.0.condition)
+    }
+
+    /// The envelopes that match that part, as of the decision, less what retention has removed since.
     pub fn missed(&self) -> Read<WholeLog> {
-        self.0.view.read().from(self.0.position).matching(self.0.condition.query().clone())
+        self.0.view.read().from(self.0.position).matching(self.part().query().clone())
     }
 }
 

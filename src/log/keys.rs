@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 
 use super::index::{Index, as_index};
 use super::reclaim::Guard;
-use crate::model::{Parts, category_of};
+use crate::model::{Id, Parts, category_of};
 
 /// Which indexes a log keeps, besides those of its streams. They make queries and conditions cost what matches them instead
 /// of what is in the log; each costs appends and memory: 24 bytes for each key of a record, and 8 for each record.
@@ -224,11 +224,11 @@ impl KeyTable {
         if let Some(extra) = parts.extra {
             extra.tags().for_each(|tag| add(KeyKind::Tag, tag));
             let ids = [
-                (KeyKind::Correlation, extra.correlation_id()),
-                (KeyKind::Session, extra.session_id()),
-                (KeyKind::MessageId, extra.message_id()),
+                (KeyKind::Correlation, Id::Correlation),
+                (KeyKind::Session, Id::Session),
+                (KeyKind::MessageId, Id::Message),
             ];
-            ids.into_iter().for_each(|(kind, id)| id.into_iter().for_each(|id| add(kind, id)));
+            ids.into_iter().for_each(|(kind, id)| extra.id(id).into_iter().for_each(|id| add(kind, id)));
         }
         keys
     }

@@ -40,7 +40,11 @@ pub(crate) enum Id {
 const IDS: usize = 5;
 
 impl Extra<'_> {
-    pub(super) fn id(&self, which: Id) -> Option<&str> {
+    pub(crate) fn tags(&self) -> impl Iterator<Item = &str> {
+        self.tags.iter().map(|tag| &**tag)
+    }
+
+    pub(crate) fn id(&self, which: Id) -> Option<&str> {
         self.ids[which as usize].as_deref()
     }
 

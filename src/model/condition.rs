@@ -24,12 +24,13 @@ use super::query::Query;
 pub struct Condition {
     query: Query,
     after: Position,
+    and: Option<Box<Condition>>,
 }
 
 impl Condition {
     /// No envelope in the log matches `query`.
     pub fn none(query: Query) -> Self {
-        Self { query, after: Position::NONE }
+        Self { query, after: Position::NONE, and: None }
     }
 
     /// No envelope after `position` matches.
@@ -39,12 +40,29 @@ impl Condition {
         self
     }
 
-    /// What must not be there.
+    /// Adds another condition, with a position of its own: both must hold. Joining *n* conditions takes time in proportion to
+    /// *n*.
+    #[must_use]
+    pub fn and(mut self, other: Condition) -> Self {
+        let mut last = &mut self.and;
+        while let Some(next) = last {
+            last = &mut next.and;
+        }
+        *last = Some(Box::new(other));
+        self
+    }
+
+    /// It and those that were added, in order.
+    pub fn parts(&self) -> impl Iterator<Item = &Condition> {
+        std::iter::successors(Some(self), |part| part.and.as_deref())
+    }
+
+    /// What must not be there. Of the first part.
     pub fn query(&self) -> &Query {
         &self.query
     }
 
-    /// The position after which it must not be there.
+    /// The position after which it must not be there. Of the first part.
     pub fn position(&self) -> Position {
         self.after
     }

@@ -36,4 +36,4 @@ pub use time::{Clock, Timestamp};
 pub(crate) use attributes::{Attributes, Extra, Id, encode, encoded_len};
 pub(crate) use message::Parts;
 pub(crate) use name::check as check_name;
-pub(crate) use query::{Recorded, category_of};
+pub(crate) use query::{Field, Recorded, category_of};

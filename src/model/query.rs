@@ -295,6 +295,36 @@ impl Item {
     }
 }
 
+/// A field that an index can be asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Stream,
+    Category,
+    Name,
+    /// All of them have to be there, of the others one.
+    Tag,
+    Correlation,
+    Session,
+    MessageId,
+}
+
+impl Item {
+    /// What it asks for, as far as an index can answer.
+    pub(crate) fn wishes(&self) -> [(Field, &[Box<str>]); 7] {
+        // A prefix is another way to match.
+        let correlations = if self.correlation_prefixes.is_empty() { &self.correlations[..] } else { &[] };
+        [
+            (Field::Stream, &self.streams),
+            (Field::Category, &self.categories),
+            (Field::Name, &self.names),
+            (Field::Tag, &self.tags),
+            (Field::Correlation, correlations),
+            (Field::Session, &self.sessions),
+            (Field::MessageId, &self.message_ids),
+        ]
+    }
+}
+
 /// No wish, or one of the wishes.
 fn one_of<'r>(wanted: &[Box<str>], actual: impl FnOnce() -> Option<&'r str>) -> bool {
     if wanted.is_empty() {

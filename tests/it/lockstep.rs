@@ -56,7 +56,7 @@ type Terms<'c> = (Vec<(&'static str, Expected)>, Option<(&'c Criteria, u64)>);
 impl Lockstep {
     fn new(program: &Program) -> Self {
         let clock = Arc::new(AtomicI64::new(0));
-        let builder = Log::builder().segment_slots(program.segment_slots);
+        let builder = Log::builder().segment_slots(program.segment_slots).indexes(program.indexes);
         let log = match program.timing {
             Timing::None => builder.no_clock(),
             Timing::PerAppend => builder.time_per_append(),

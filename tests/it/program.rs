@@ -2,7 +2,7 @@
 //! fuzzer and a generator of random bytes can both write them; an operation is one chunk, so that leaving out a chunk
 //! leaves out an operation and changes no other.
 
-use annals::{Item, Kind, Message, Payload, Query, Timestamp};
+use annals::{Indexes, Item, Kind, Message, Payload, Query, Timestamp};
 
 /// Bytes before the first operation, and bytes of each.
 pub const HEAD: usize = 2;
@@ -22,6 +22,8 @@ const LENGTHS: [usize; 8] = [0, 1, 7, 64, 300, 1024, 1025, 3000];
 #[derive(Clone, Debug)]
 pub struct Program {
     pub segment_slots: usize,
+    /// They change nothing but where is looked.
+    pub indexes: Indexes,
     pub timing: Timing,
     pub operations: Vec<Operation>,
 }
@@ -264,8 +266,15 @@ impl Program {
     pub fn decode(bytes: &[u8]) -> Self {
         let (head, rest) = bytes.split_at(bytes.len().min(HEAD));
         let mut head = Chunk(head);
+        let shape = head.byte();
         Self {
-            segment_slots: [2, 8, 2, 4][usize::from(head.byte() % 4)],
+            segment_slots: [2, 8, 2, 4][usize::from(shape % 4)],
+            indexes: match shape / 4 % 4 {
+                0 => Indexes::new(),
+                1 => Indexes::all(),
+                2 => Indexes::all().buckets(2),
+                _ => Indexes::new().tags().message_ids().buckets(16),
+            },
             timing: [Timing::Clock, Timing::None, Timing::PerAppend][usize::from(head.byte() % 3)],
             operations: rest.chunks(CHUNK).map(|chunk| Chunk(chunk).operation()).collect(),
         }
