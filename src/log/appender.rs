@@ -232,7 +232,15 @@ pub(crate) fn record(
         Err(error) => return rejected(error, &mut message),
     };
     if core.keys.is_some() {
-        return record_keyed(log, local, entry, guard, message, &options, Terms { condition: options.condition, checked, now });
+        return record_keyed(
+            log,
+            local,
+            entry,
+            guard,
+            message,
+            &options,
+            Terms { condition: options.condition, checked, now },
+        );
     }
     let draft = local.arena.draft(&message, core.config.shape, false, entry);
     // SAFETY: the caller's handle keeps the log, and the log its entries.

@@ -174,6 +174,12 @@ impl ConditionFailed {
         Self(Box::new(ConditionFacts { condition, part, position, view }))
     }
 
+    /// The same refusal of a condition with the same parts, less those added at its end.
+    pub(crate) fn of(mut self, condition: Condition) -> Self {
+        self.0.condition = condition;
+        self
+    }
+
     /// The condition.
     pub fn condition(&self) -> &Condition {
         &self.0.condition

@@ -223,12 +223,13 @@ impl KeyTable {
         add(KeyKind::Name, parts.name);
         if let Some(extra) = parts.extra {
             extra.tags().for_each(|tag| add(KeyKind::Tag, tag));
-            let ids = [
+            for (kind, id) in [
                 (KeyKind::Correlation, Id::Correlation),
                 (KeyKind::Session, Id::Session),
                 (KeyKind::MessageId, Id::Message),
-            ];
-            ids.into_iter().for_each(|(kind, id)| extra.id(id).into_iter().for_each(|id| add(kind, id)));
+            ] {
+                extra.id(id).into_iter().for_each(|id| add(kind, id));
+            }
         }
         keys
     }

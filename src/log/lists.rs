@@ -288,7 +288,7 @@ mod tests {
                 _ => item.stream(stream(bits)).unwrap().stream("never").unwrap(),
             };
         }
-        if bits >> 28 & 3 == 0 { item.correlation_prefix("a") } else { item }
+        if (bits >> 28).is_multiple_of(4) { item.correlation_prefix("a") } else { item }
     }
 
     fn query(items: &[u32]) -> Query {

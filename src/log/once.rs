@@ -10,6 +10,7 @@ use super::cursor::Range;
 use super::envelope::Envelope;
 use super::error::{AppendError, Rejected};
 use super::handle::{Log, Stream};
+use super::index::as_index;
 use super::options::AppendOptions;
 use crate::model::{Condition, Failures, Item, Message, Position, Query};
 
@@ -100,7 +101,7 @@ fn append_one(
         Err(rejected) => match find(log, &query, end, log.end()) {
             Some(first) => Ok(repeated(&first)),
             // Of a repeat that has been removed since, nothing is known any more.
-            None => Err(rejected),
+            None => Err(Rejected { error: in_own_terms(rejected.error, options.condition), ..rejected }),
         },
     }
 }
@@ -111,7 +112,8 @@ fn repeated(first: &Envelope) -> Once<Appended> {
 }
 
 fn append_all(log: &Log, mut batch: Batch<'_>) -> Result<Once<BatchAppended>, Rejected<Batch<'static>>> {
-    let Some(ids) = batch.messages().map(|message| message.message_id().map(Box::from)).collect::<Option<Vec<Box<str>>>>()
+    let Some(ids) =
+        batch.messages().map(|message| message.message_id().map(Box::from)).collect::<Option<Vec<Box<str>>>>()
     else {
         return Err(Rejected::new(AppendError::MissingMessageId, batch.into_owned()));
     };
@@ -129,7 +131,10 @@ fn append_all(log: &Log, mut batch: Batch<'_>) -> Result<Once<BatchAppended>, Re
         Ok(appended) => Ok(Once { appended, repeated: false }),
         Err(mut rejected) => {
             rejected.rejected.condition = own;
-            let Some(first) = find(log, &query, end, log.end()) else { return Err(rejected) };
+            let Some(first) = find(log, &query, end, log.end()) else {
+                let own = rejected.rejected.condition.as_deref();
+                return Err(Rejected { error: in_own_terms(rejected.error, own), ..rejected });
+            };
             repeated_batch(log, &first, &ids).map_err(|error| Rejected::new(error, rejected.rejected))
         }
     }
@@ -139,12 +144,11 @@ fn append_all(log: &Log, mut batch: Batch<'_>) -> Result<Once<BatchAppended>, Re
 fn repeated_batch(log: &Log, first: &Envelope, ids: &[Box<str>]) -> Result<Once<BatchAppended>, AppendError> {
     let position = first.position();
     let envelopes: Vec<_> = log.read().from(position).first(ids.len() as u64).iter().collect();
-    let same = |(at, id): (usize, &Box<str>)| {
-        envelopes.get(at).is_some_and(|envelope| {
-            envelope.position().get() == position.get() + at as u64 && envelope.message_id() == Some(id)
-        })
+    let same = |(at, id): (u64, &str)| {
+        let envelope = envelopes.get(as_index(at));
+        envelope.is_some_and(|it| it.position().get() == position.get() + at && it.message_id() == Some(id))
     };
-    if !ids.iter().enumerate().all(same) {
+    if !(0..).zip(ids.iter().map(|id| &**id)).all(same) {
         return Err(AppendError::PartlyRepeated { position });
     }
     let appended = BatchAppended {
@@ -174,5 +178,13 @@ fn absent_after(query: &Query, end: Position, own: Option<&Condition>) -> Condit
     match own {
         Some(own) => own.clone().and(absent),
         None => absent,
+    }
+}
+
+/// The refusal, with the condition that the caller asked for.
+fn in_own_terms(error: AppendError, own: Option<&Condition>) -> AppendError {
+    match (error, own) {
+        (AppendError::ConditionFailed(failed), Some(own)) => failed.of(own.clone()).into(),
+        (error, _) => error,
     }
 }

@@ -66,9 +66,7 @@ pub enum EnvelopeError {
 impl EnvelopeSource {
     /// A source with the default [`Limits`], but 65,536 streams.
     pub fn new() -> Self {
-        let mut limits = Limits::default();
-        limits.streams = STREAMS;
-        Self::with_limits(limits)
+        Self::with_limits(Limits { streams: STREAMS, ..Limits::default() })
     }
 
     /// A source with limits. [`Limits::streams`] is how many streams it knows at once: with one more it forgets them all

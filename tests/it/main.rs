@@ -17,6 +17,7 @@ mod isolation;
 mod linearizable;
 mod lockstep;
 mod model;
+mod once;
 mod program;
 mod properties;
 mod retention;
