@@ -205,7 +205,7 @@ impl Core {
                     return Try::Won(Placed { position, revision });
                 }
                 cell.enter(position.get());
-                entry.begin(draft.record());
+                self.begin(draft.record());
                 if stop::here(stop::ENTERED) {
                     return Try::Won(Placed { position, revision });
                 }
@@ -447,9 +447,17 @@ impl Core {
     #[inline]
     fn enter(&self, record: Record<'_>, guard: &Guard) {
         record.entry().index.enter(record.revision(), record.position(), guard);
-        record.entry().begin(record);
+        self.begin(record);
         if let Some(table) = &self.keys {
             record.enter_keys(table, guard);
+        }
+    }
+
+    /// Notes where a stream begins, if `record` is its first one, before the mark on its slot.
+    #[inline]
+    fn begin(&self, record: Record<'_>) {
+        if record.revision() == 0 {
+            self.directory.note_beginning(record);
         }
     }
 

@@ -89,22 +89,13 @@ impl Entry {
         }
     }
 
-    /// Notes where the stream begins, if `record` is its first one. For whoever finishes the record, before the mark on its
-    /// slot; all store the same.
-    #[inline]
-    pub(crate) fn begin(&self, record: Record<'_>) {
-        if record.revision() == 0 {
-            self.note(record);
-        }
-    }
-
-    #[cold]
-    fn note(&self, record: Record<'_>) {
+    /// Notes where the stream begins; whether nobody had. All note the same.
+    fn note(&self, record: Record<'_>) -> bool {
         // Relaxed, both: the mark on the slot, which follows, publishes them to whoever reads the envelope.
         if let Some(time) = record.time() {
             self.created_at.store(time.as_nanos().cast_unsigned(), Ordering::Relaxed);
         }
-        self.created.store(record.position(), Ordering::Relaxed);
+        self.created.compare_exchange(0, record.position(), Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// The position of the first envelope. The caller believes it up to the end of a view.
@@ -236,6 +227,8 @@ pub(crate) struct Directory {
     hasher: RandomState,
     /// Entries, or about to be.
     count: AtomicU64,
+    /// Those that have been written.
+    written: AtomicU64,
     /// Bytes of the chunks whose records have their streams here.
     pub(crate) chunks: Gauge,
     max: u64,
@@ -263,6 +256,7 @@ impl Directory {
             current: AtomicPtr::new(Table::make(FIRST_CELLS)),
             hasher: hasher(),
             count: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             chunks: Gauge::new(),
             max: max as u64,
         }
@@ -272,6 +266,22 @@ impl Directory {
     pub(crate) fn len(&self) -> u64 {
         // Relaxed: a statistic.
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// How many streams have been written.
+    pub(crate) fn written(&self) -> u64 {
+        // Relaxed: a statistic.
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Notes where a stream begins, whose first record this is, and counts the stream: for whoever finishes the record,
+    /// before the mark on its slot.
+    #[cold]
+    pub(crate) fn note_beginning(&self, first: Record<'_>) {
+        if first.entry().note(first) {
+            // Relaxed: a statistic.
+            self.written.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The stream with this name.

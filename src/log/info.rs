@@ -1,7 +1,7 @@
 //! What is known of a stream, and which streams there are, as of one view.
 //!
 //! A stream begins with its first envelope: whoever finishes that one notes its position and its time in the stream's
-//! entry, before the mark (see `Entry::begin`). So whoever sees the envelope sees the note, and the order of these
+//! entry, before the mark (see `Directory::note_beginning`). So whoever sees the envelope sees the note, and the order of these
 //! positions is the order in which streams were created. The note stays when the envelope is removed.
 
 use super::batch::Target;
@@ -107,6 +107,12 @@ impl Log {
     /// What is known of a stream, as of now: [`View::stream_info`].
     pub fn stream_info<'s>(&self, stream: impl Into<Target<'s>>) -> Option<StreamInfo> {
         self.view().stream_info(stream)
+    }
+
+    /// How many streams have been written, those included whose envelopes have been removed. Wait-free. A stream whose first
+    /// append has not returned may be counted already.
+    pub fn written_streams(&self) -> u64 {
+        self.core().directory.written()
     }
 
     /// The streams that have been written, in the order of their first envelopes: [`View::streams`].

@@ -115,6 +115,22 @@ fn streams_are_listed_as_they_were_created() {
     assert!(log.stream_info("a handle").is_none() && log.stream_info("never heard of").is_none());
 }
 
+/// Streams are counted when they are written, each once, whoever creates them; a handle alone does not count.
+#[test]
+fn streams_are_counted_when_they_are_written() {
+    let log = Log::new();
+    log.stream("only a handle").unwrap();
+    assert_eq!(log.written_streams(), 0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..1_000).for_each(|n| _ = log.append(&(n % 300).to_string(), event()).unwrap()));
+        }
+    });
+    let batch = Batch::new().add("a", event()).add("b", event()).add("a", event());
+    log.append_batch(batch).unwrap();
+    assert_eq!((log.written_streams(), log.streams().len()), (302, 302));
+}
+
 /// The streams of a batch begin in its order, at one instant.
 #[test]
 fn a_batch_creates_its_streams_in_order() {
