@@ -3,20 +3,28 @@
 
 Loom takes orderings as values. So every `Ordering::Acquire`, `Release` and `AcqRel`, every `fence` and every call of
 `probe` (an Acquire load) in a copy of `src` is wrapped into a call that has a number, and one build serves all: the
-environment says which number is weakened, and to what. The model that `orderings.md` names is run first. If that does
-not fail, all models are run with nothing weakened, where the wrappers tell which of them come by which ordering; then
-those that do, the quickest first, until one fails; then the same in the second run of the README, with loads as
-read-modify-writes.
+environment says which number is weakened, and to what.
 
-    Acquire -> Relaxed    Release -> Relaxed    AcqRel -> Release, and -> Acquire    fence -> nothing
+The model that `orderings.md` names is run first, and mostly fails. If it does not, all models are measured: run with
+nothing weakened, for 10 s at most, while the wrappers write down which orderings they come by. Then those that come by
+the weakened one are run: first those of the test files in `NEAR`, the quickest first, until one fails; then the same in
+the second run of the README, with loads as read-modify-writes. A run that has not ended after a while (`TRY`) is
+stopped, and has noticed nothing; neither has one that only ran out of loom's branches. A model that was stopped while
+it was measured is known by the orderings it had come by until then. Measurements are kept in the target directory, by
+the hash of the program.
 
-AcqRel -> Relaxed is not tried: it allows all that either half allows. Every ordering of a compare-and-swap counts.
+    Acquire -> Relaxed    Release -> Relaxed    AcqRel -> Release, and -> Acquire
+    fence(Acquire) -> nothing    fence(SeqCst) -> fence(AcqRel)
+
+AcqRel -> Relaxed, and a fence of SeqCst -> nothing, are not tried: they allow all that these allow. Every ordering of a
+compare-and-swap counts. Accesses of SeqCst are not weakened: loom takes them for weaker already.
 
 Usage: orderings.py [--only REGEX] [--write] [--list]. `--write` puts the rows into `orderings.md`; those not run keep
 what they say there. Exit status 1 when a weakening survives that is not in `ACCEPTED`.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import pathlib
@@ -36,16 +44,34 @@ ACCEPTED = [
      "for ThreadSanitizer only, which does not know fences; `.ci/broken.py tsan` weakens it"),
 ]
 
-# Code that is not weakened: file, function, and why.
+# Code that is not weakened: file, function or the whole of it, and why.
 LEFT_OUT = [
     ("sync/mod.rs", "probe", "weakened at each of its calls instead"),
+    ("sync/cow.rs", None, "arc-swap's part: its orderings are those of the stand-in that models have"),
+    ("log/reclaim.rs", None, "crossbeam-epoch's part: its orderings are those of the stand-in that models have"),
 ]
+
+# Whose models are tried first: what a file's path begins with, and the test files.
+NEAR = [
+    ("delivery/bus", ["bus"]),
+    ("delivery/", ["handlers", "delivery", "follow"]),
+    ("log/directory", ["directory"]),
+    ("log/index", ["index"]),
+    ("log/retain", ["retain"]),
+    ("log/settle", ["delivery", "follow"]),
+    ("log/tail", ["follow"]),
+    ("log/watch", ["delivery", "follow"]),
+]
+
+# Seconds. A weakened model has more executions than the model: it gets so much, and as much again as the model takes.
+MEASURE, TRY, TRY_KNOWN = 10, 20, 120
 
 WEAKER = {
     "Acquire": ["Relaxed"],
     "Release": ["Relaxed"],
     "AcqRel": ["Release", "Acquire"],
-    "fence": ["nothing"],
+    "fence(Acquire)": ["nothing"],
+    "fence(SeqCst)": ["AcqRel"],
     "probe": ["Relaxed"],
 }
 
@@ -90,8 +116,10 @@ pub(crate) mod weaken {
     }
 
     pub(crate) fn fence(site: usize, written: Ordering) {
-        if plan(site).is_none() {
-            super::fence(written);
+        match plan(site) {
+            None => super::fence(written),
+            Some("AcqRel") => super::fence(Ordering::AcqRel),
+            Some(_) => {}
         }
     }
 
@@ -132,27 +160,56 @@ def closing(code, opening):
     raise ValueError("unbalanced parentheses")
 
 
-def call_around(code, at):
-    """The innermost call around `at`: where its arguments begin, and what is called."""
-    depth = 0
-    while at:
-        at -= 1
-        depth += {")": 1, "(": -1}.get(code[at], 0)
-        if depth < 0:
-            break
-    begin, depth = at, 0
+def call_around(code, begin, at):
+    """The innermost call around `at` in the function that begins at `begin`: where its arguments begin, and what is called."""
+    opening, depth = at, 0
+    while depth >= 0:
+        opening -= 1
+        if opening < begin:
+            return None
+        depth += {")": 1, "(": -1}.get(code[opening], 0)
+    begin, depth = opening, 0
     while begin and (depth or re.match(r"[\w.:&*()\[\]]", code[begin - 1])):
         begin -= 1
         depth += {")": 1, "]": 1, "(": -1, "[": -1}.get(code[begin], 0)
         if depth < 0:
             begin += 1
             break
-    return at, code[begin:at].lstrip("&*")
+    return opening, code[begin:opening].lstrip("&*")
+
+
+def split_arguments(code, opening):
+    """The arguments of a call, as spans."""
+    spans, depth, begin, end = [], 0, opening + 1, closing(code, opening)
+    for at in range(opening + 1, end + 1):
+        if at == end or code[at] == "," and depth == 0:
+            spans.append((begin, at))
+            begin = at + 1
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(code[at], 0)
+    return spans
+
+
+def access_at(code, begin, at):
+    """What an ordering at `at` is of."""
+    call = call_around(code, begin, at)
+    if not call:
+        return "-> Ordering"
+    opening, called = call
+    spans = split_arguments(code, opening)
+    own = next(number for number, (start, end) in enumerate(spans) if start <= at < end)
+    if "compare_exchange" in called:
+        of = {2: " success", 3: " failure"}[own]
+        shown = spans[:2]
+    else:
+        of, shown = "", [span for number, span in enumerate(spans) if number != own]
+    arguments = ", ".join(code[start:end].strip() for start, end in shown)
+    return f"{called}({arguments}){of}"
 
 
 def function_around(code, at):
-    functions = re.findall(r"\bfn (\w+)", code[:at])
-    return functions[-1] if functions else "?"
+    """Its name, and where it begins: at the opening brace."""
+    functions = list(re.finditer(r"\bfn (\w+)", code[:at]))
+    return (functions[-1].group(1), code.index("{", functions[-1].end())) if functions else ("?", 0)
 
 
 def find(file, source, number):
@@ -161,29 +218,24 @@ def find(file, source, number):
     found = []
     left_out = {function for its, function, _ in LEFT_OUT if its == file}
     for match in re.finditer(r"(?:crate::sync::)?\bfence\((Ordering::\w+)\)", code):
-        access = f"fence({match.group(1).removeprefix('Ordering::')})"
-        found.append((match.span(), "fence", access, "crate::sync::weaken::fence({}, " + match.group(1) + ")"))
+        kind = f"fence({match.group(1).removeprefix('Ordering::')})"
+        found.append((match.span(), kind, kind, "crate::sync::weaken::fence({}, " + match.group(1) + ")"))
     for match in re.finditer(r"(?<!fn )(?<!\w)probe\(", code):
         end = closing(code, match.end() - 1)
         argument = source[match.end():end]
         span = (match.start(), end + 1)
         found.append((span, "probe", f"probe({argument})", "crate::sync::weaken::probe({}, " + argument + ")"))
-    fences = [span for span, kind, _, _ in found if kind == "fence"]
+    fences = [span for span, kind, _, _ in found if kind.startswith("fence")]
     for match in re.finditer(r"Ordering::(Acquire|Release|AcqRel)\b", code):
         if any(start <= match.start() < end for start, end in fences):
             continue
-        opening, called = call_around(code, match.start())
-        arguments = source[opening + 1:closing(code, opening)]
-        called += "(" + ", ".join(re.split(r",?\s*Ordering::\w+", arguments)[:1]) + ")"
-        if "compare_exchange" in called:
-            before = code[opening:match.start()].count("Ordering::")
-            called += " failure" if before else " success"
+        access = access_at(code, function_around(code, match.start())[1], match.start())
         replacement = "crate::sync::weaken::ordering({}, " + match.group() + ")"
-        found.append((match.span(), match.group(1), called, replacement))
+        found.append((match.span(), match.group(1), access, replacement))
     sites = []
     for span, kind, access, replacement in sorted(found):
-        function = function_around(code, span[0])
-        if function in left_out:
+        function, _ = function_around(code, span[0])
+        if function in left_out or None in left_out:
             continue
         site = Site(number + len(sites), file, function, " ".join(access.split()), kind)
         sites.append((span, site, replacement.format(site.number)))
@@ -201,7 +253,7 @@ def instrument(tree):
     for path in sorted((tree / "src").rglob("*.rs")):
         file = str(path.relative_to(tree / "src"))
         source = path.read_text()
-        if file == "log/tests.rs" or "Ordering::" not in source and "probe(" not in source:
+        if path.name == "tests.rs" or "Ordering::" not in source and "probe(" not in source:
             continue
         sites = find(file, source, len(all_sites))
         for (start, end), site, replacement in reversed(sites):
@@ -223,23 +275,26 @@ def build(tree, target, mode):
 
 
 class Model:
-    def __init__(self, mode, program, name):
-        self.mode, self.program, self.name = mode, program, name
+    def __init__(self, mode, program, test, name):
+        self.mode, self.program, self.test, self.name = mode, program, test, name
         self.seconds, self.sites = 0.0, set()
 
-    def run(self, timeout=None, **variables):
-        """Whether it failed; none when it did not end in time."""
+    def run(self, timeout, **variables):
+        """Whether it failed; none when it was stopped, or gave up."""
         command = [self.program, "--exact", self.name]
         env = dict(os.environ, **variables)
         try:
-            return subprocess.run(command, env=env, capture_output=True, timeout=timeout).returncode != 0
+            done = subprocess.run(command, env=env, capture_output=True, text=True, errors="replace", timeout=timeout)
         except subprocess.TimeoutExpired:
             return None
+        if "exceeded maximum number of branches" in done.stdout + done.stderr:
+            return None
+        return done.returncode != 0
 
     def measure(self, scratch):
         scratch.unlink(missing_ok=True)
         started = time.monotonic()
-        if self.run(ANNALS_SITES=str(scratch)):
+        if self.run(MEASURE, ANNALS_SITES=str(scratch)):
             sys.exit(f"{self.name} fails with nothing weakened ({self.mode})")
         self.seconds = time.monotonic() - started
         self.sites = {int(line) for line in scratch.read_text().split()} if scratch.exists() else set()
@@ -247,7 +302,10 @@ class Model:
 
 def models_of(mode, programs):
     listed = [(p, subprocess.run([p, "--list"], capture_output=True, text=True, check=True).stdout) for p in programs]
-    return [Model(mode, p, name) for p, out in listed for name in re.findall(r"^(\S+): test$", out, re.M)]
+    return [
+        Model(mode, program, pathlib.Path(program).name.rsplit("-", 1)[0], name)
+        for program, out in listed for name in re.findall(r"^(\S+): test$", out, re.M)
+    ]
 
 
 class Mode:
@@ -255,22 +313,38 @@ class Mode:
 
     def __init__(self, name, tree, target):
         self.name, self.tree, self.target = name, tree, target
-        self.built = self.measured = None
+        self.built, self.measured = None, False
 
     def models(self):
         self.built = self.built or models_of(self.name, build(self.tree, self.target, self.name))
         return self.built
 
-    def quickest_first(self):
-        if not self.measured:
-            for model in self.models():
+    def measure(self):
+        if self.measured:
+            return
+        self.measured = True
+        kept = self.target / f"measured-{self.name}.json"
+        known = json.loads(kept.read_text()) if kept.exists() else {}
+        now = {}
+        for model in self.models():
+            key = hashlib.sha256(pathlib.Path(model.program).read_bytes()).hexdigest() + " " + model.name
+            if key in known:
+                model.seconds, model.sites = known[key][0], set(known[key][1])
+            else:
                 model.measure(self.target / "sites")
-            self.measured = sorted(self.models(), key=lambda model: model.seconds)
-        return self.measured
+            now[key] = [model.seconds, sorted(model.sites)]
+        kept.write_text(json.dumps(now))
+
+    def that_come_by(self, site):
+        """Models that come by, in the order to try them in."""
+        self.measure()
+        near = next((tests for begin, tests in NEAR if site.file.startswith(begin)), [])
+        come_by = [model for model in self.models() if site.number in model.sites]
+        return sorted(come_by, key=lambda model: (model.test not in near, model.seconds))
 
 
-def weakened(model, site, weakening):
-    return model.run(timeout=60 + 10 * model.seconds, ANNALS_WEAKEN=f"{site.number} {weakening}")
+def weakened(model, site, weakening, seconds):
+    return model.run(seconds + model.seconds, ANNALS_WEAKEN=f"{site.number} {weakening}")
 
 
 def by_name(modes, verdict):
@@ -283,19 +357,19 @@ def by_name(modes, verdict):
 
 
 def notice(modes, site, weakening, verdict):
-    """The first model that fails, or how many runs came by the site."""
+    """The first model that fails; or none, and how many runs came by, and how many of those did not end."""
     model = by_name(modes, verdict)
-    if model and weakened(model, site, weakening):
-        return model
-    came_by = 0
+    if model and weakened(model, site, weakening, TRY_KNOWN):
+        return model, 0, 0
+    came_by = stopped = 0
     for mode in modes.values():
-        for model in mode.quickest_first():
-            if site.number not in model.sites:
-                continue
+        for model in mode.that_come_by(site):
+            failed = weakened(model, site, weakening, TRY)
+            if failed:
+                return model, 0, 0
             came_by += 1
-            if weakened(model, site, weakening):
-                return model
-    return came_by
+            stopped += failed is None
+    return None, came_by, stopped
 
 
 def accepted(site, weakening):
@@ -325,10 +399,10 @@ def verdict_of(modes, site, weakening, last):
     reason = accepted(site, weakening)
     if reason:
         return f"accepted: {reason}", True
-    who = notice(modes, site, weakening, last)
-    if isinstance(who, Model):
+    who, came_by, stopped = notice(modes, site, weakening, last)
+    if who:
         return f"`{who.name}`" + (", rmw" if who.mode == "rmw" else ""), True
-    return f"NOBODY, of {who} runs that come by", False
+    return f"NOBODY, of {came_by} runs that come by, {stopped} of them not to their end", False
 
 
 def main():
@@ -343,7 +417,7 @@ def main():
     everything = [(site, weakening) for site in instrument(tree) for weakening in WEAKER[site.kind]]
     wanted = [it for it in everything if re.search(arguments.only or "", row_of(*it))]
     for file, function, reason in LEFT_OUT:
-        print(f"Left out: `{function}` in {file}, {reason}.")
+        print("Left out: " + (f"`{function}` in {file}" if function else file) + f", {reason}.")
     if arguments.list:
         print("\n".join(row_of(*it) for it in wanted))
         return
