@@ -187,8 +187,8 @@ impl<V: 'static> Core<V> {
 
     /// A subscriber has left its set for good and is not to be called, not even by those who loaded the set before.
     fn closed(&self) {
-        // Release: pairs with the loads in `deliver` and `call_rest`: who sees it sees that the door is closed, and the set
-        // without the subscriber.
+        // Release: pairs with the load in `closings`: who sees the count before it loads the set, loads it without the
+        // subscriber.
         self.closings.fetch_add(1, Ordering::Release);
     }
 
@@ -233,8 +233,8 @@ impl<V: 'static> Delivery<'_, V> {
         let Self { core, members, closings, value } = *self;
         for member in members.get(progress.next..).unwrap_or_default() {
             progress.next += 1;
-            // Acquire: pairs with the count in `closed`.
-            if core.closings.load(Ordering::Acquire) != closings && member.is_closed() {
+            // Relaxed: who comes after a close sees its count, and the door; beside the close either will do.
+            if core.closings.load(Ordering::Relaxed) != closings && member.is_closed() {
                 progress.skipped += 1;
             } else if let Err(error) = member.call(value) {
                 self.fail(progress, HandlerError::Failed(error));

@@ -62,8 +62,8 @@ impl Dispatcher {
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
-        // Release: pairs with the load in `run`.
-        self.mailbox.stopped.store(1, Ordering::Release);
+        // Relaxed: nothing comes with it; the fences of `Waiters` see to it that the thread sees it or is woken.
+        self.mailbox.stopped.store(1, Ordering::Relaxed);
         self.mailbox.waiters.wake_all();
     }
 }
@@ -98,8 +98,8 @@ impl Mailbox {
     fn run(&self) {
         loop {
             self.deliver_pending();
-            // Acquire: pairs with the store in `drop`.
-            let stopped = || self.stopped.load(Ordering::Acquire) != 0;
+            // Relaxed: as in `drop`.
+            let stopped = || self.stopped.load(Ordering::Relaxed) != 0;
             if stopped() {
                 return;
             }

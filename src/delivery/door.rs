@@ -30,25 +30,25 @@ impl Door {
 
     /// From now on no delivery begins to call the handler.
     pub(crate) fn close(&self) {
-        // Release: pairs with the load in `is_closed`.
-        self.state.fetch_max(CLOSED, Ordering::Release);
+        // Relaxed: nothing comes with it. Who comes after the close sees it; beside the close either will do.
+        self.state.fetch_max(CLOSED, Ordering::Relaxed);
     }
 
     /// From now on nothing of the past is delivered.
     pub(crate) fn leave(&self) {
-        // Release: pairs with the load in `is_left`.
-        self.state.fetch_max(LEFT, Ordering::Release);
+        // Relaxed: as in `close`.
+        self.state.fetch_max(LEFT, Ordering::Relaxed);
     }
 
     pub(crate) fn is_left(&self) -> bool {
-        // Acquire: pairs with `leave` and `close`.
-        self.state.load(Ordering::Acquire) >= LEFT
+        // Relaxed: as in `close`.
+        self.state.load(Ordering::Relaxed) >= LEFT
     }
 
     #[inline]
     pub(crate) fn is_closed(&self) -> bool {
-        // Acquire: pairs with `close`.
-        self.state.load(Ordering::Acquire) == CLOSED
+        // Relaxed: as in `close`.
+        self.state.load(Ordering::Relaxed) == CLOSED
     }
 
     /// Waits until nobody can call the handler any more; not inside a handler, which might be that very one.

@@ -161,14 +161,14 @@ impl Sequential {
 
     /// Its place in the log, unless another thread was faster.
     pub(crate) fn start(&self, index: u64) {
-        // Release: as above. Acquire: not needed, the loser looks again.
+        // Release: pairs with `next`: who sees the place sees a log that is so long. Relaxed: the loser looks again.
         if self.next.compare_exchange(PENDING, index, Ordering::Release, Ordering::Relaxed).is_ok() {
             self.waiters.wake_all();
         }
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        // Acquire: pairs with the Release of who parked or stopped it.
+        // Acquire: pairs with the Release of the handler's caller who parked or stopped it, and of who resumed it.
         self.state.load(Ordering::Acquire) == ACTIVE
     }
 
@@ -179,8 +179,9 @@ impl Sequential {
 
     /// Goes on, at the envelope that failed.
     pub(crate) fn resume(&self) {
-        // AcqRel: what happened until it was parked comes before what follows.
-        let _ = self.state.compare_exchange(PARKED, ACTIVE, Ordering::AcqRel, Ordering::Relaxed);
+        // Release: pairs with the load in `is_active`: what was done before comes before the next call of the handler. (What
+        // its last call did comes with the claim.)
+        let _ = self.state.compare_exchange(PARKED, ACTIVE, Ordering::Release, Ordering::Relaxed);
     }
 
     /// Goes on, after the envelope that failed. Waits for whoever parked it to give the claim back: no handler runs until then,
@@ -205,27 +206,27 @@ impl Sequential {
 
     /// Nothing is delivered any more; those who wait go on.
     pub(crate) fn stop(&self) {
-        // Release: pairs with the load in `is_active`.
-        self.state.store(STOPPED, Ordering::Release);
+        // Relaxed: nothing comes with it; the fence of `wake_all` orders it before the look at those who wait.
+        self.state.store(STOPPED, Ordering::Relaxed);
         self.waiters.wake_all();
     }
 
     /// It was unsubscribed when the log ended at `end`: what comes later is not for it. What is being delivered, is (L9).
     pub(crate) fn end_at(&self, end: u64) {
-        // Release: pairs with the load in `is_over`.
-        self.until.fetch_min(end, Ordering::Release);
+        // Relaxed: as in `stop`.
+        self.until.fetch_min(end, Ordering::Relaxed);
         self.waiters.wake_all();
     }
 
     /// Whether it was unsubscribed: nothing of the past is delivered any more.
     fn is_left(&self) -> bool {
-        // Acquire: as in `is_over`.
-        self.until.load(Ordering::Acquire) != u64::MAX
+        // Relaxed: as in `is_over`.
+        self.until.load(Ordering::Relaxed) != u64::MAX
     }
 
     fn is_over(&self, index: u64) -> bool {
-        // Acquire: pairs with the Release in `end_at`.
-        index >= self.until.load(Ordering::Acquire)
+        // Relaxed: only the number matters.
+        index >= self.until.load(Ordering::Relaxed)
     }
 
     /// Drops the handler, when nobody can call it any more.

@@ -30,20 +30,20 @@ pub(crate) struct Waiters(CopyOnWrite<Vec<Arc<Waiter>>>);
 impl Waiter {
     /// Ends its turn, unless that was done. Whether it was this call that did.
     fn end(&self, turn: u64) -> bool {
-        // AcqRel: whoever begins the next turn comes after.
-        self.turn.compare_exchange(turn, turn + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        // Release: pairs with `turn`: who sees that the turn is over, and wakes nobody, comes after the waking.
+        self.turn.compare_exchange(turn, turn + 1, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// From the turn that it waits in to one of its own right: who has woken it in the old one and has not ended that yet must
     /// not end this one. False when it does not wait.
     fn begin_anew(&self) -> bool {
         let turn = self.turn();
-        // AcqRel: as in `end`, which is all that may come between.
-        is_waiting(turn) && self.turn.compare_exchange(turn, turn + 2, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        // Relaxed: nothing was done since the turn began; the fence in `register` orders it before the look.
+        is_waiting(turn) && self.turn.compare_exchange(turn, turn + 2, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     fn turn(&self) -> u64 {
-        // Acquire: pairs with the Release of who began the turn.
+        // Acquire: pairs with the Release of who began the turn, and of who ended it.
         self.turn.load(Ordering::Acquire)
     }
 }
@@ -64,7 +64,8 @@ impl Waiters {
             Some(waiter) if waiter.waker.will_wake(waker) => {
                 if !waiter.begin_anew() {
                     begins();
-                    // Release: pairs with `turn`. Nobody else begins a turn of it.
+                    // Release: pairs with `turn`: what `begins` counted, nobody takes away before it is there. Nobody else
+                    // begins a turn of it.
                     waiter.turn.store(waiter.turn() + 1, Ordering::Release);
                 }
             }

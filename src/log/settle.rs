@@ -42,9 +42,9 @@ impl Core {
                 None | Some(Seen::Closed) => return spot.index,
                 Some(Seen::Empty) => {
                     let slot = spot.segment.slot(spot.index);
-                    // `decide`: as for an append, whoever waits for the next one sees the mark or is seen. Acquire: the
-                    // record of who was faster is read to finish it.
-                    let swap = slot.compare_exchange(std::ptr::null_mut(), closed(), decide(), Ordering::Acquire);
+                    // `decide`: as for an append, whoever waits for the next one sees the mark or is seen. Relaxed: who was
+                    // faster is looked at again.
+                    let swap = slot.compare_exchange(std::ptr::null_mut(), closed(), decide(), Ordering::Relaxed);
                     if swap.is_ok() {
                         return spot.index;
                     }

@@ -54,14 +54,14 @@ impl Interest {
     }
 
     pub(crate) fn add(&self, what: u64) {
-        // Release: pairs with the load in `word`: who sees the word sees who watches. (The fence of `settle`, which follows,
-        // orders it before the look at the slots.)
+        // Release: pairs with the load in `word`: who sees the word sees that there is a watcher. (The fence of `settle`,
+        // which follows, orders it before the look at the slots.)
         self.0.fetch_add(what, Ordering::Release);
     }
 
     pub(crate) fn remove(&self, what: u64) {
-        // Relaxed: to be told once more is harmless.
-        self.0.fetch_sub(what, Ordering::Relaxed);
+        // Release: pairs with the load in `word`: who sees that nobody waits any more comes after the waking.
+        self.0.fetch_sub(what, Ordering::Release);
     }
 
     /// Whether somebody waits.
