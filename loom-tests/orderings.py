@@ -6,7 +6,7 @@ Loom takes orderings as values. So every `Ordering::Acquire`, `Release` and `Acq
 environment says which number is weakened, and to what.
 
 The model that `orderings.md` names is run first, and mostly fails. If it does not, all models are measured: run with
-nothing weakened, for 10 s at most, while the wrappers write down which orderings they come by. Then those that come by
+nothing weakened, for 5 s at most, while the wrappers write down which orderings they come by. Then those that come by
 the weakened one are run: first those of the test files in `NEAR`, the quickest first, until one fails; then the same in
 the second run of the README, with loads as read-modify-writes. A run that has not ended after a while (`TRY`) is
 stopped, and has noticed nothing; neither has one that only ran out of loom's branches. A model that was stopped while
@@ -42,6 +42,18 @@ MODES = {"plain": "--cfg loom", "rmw": "--cfg loom --cfg annals_rmw_loads"}
 ACCEPTED = [
     ("sync/mod.rs", "acquire", "count.load()", "Relaxed",
      "for ThreadSanitizer only, which does not know fences; `.ci/broken.py tsan` weakens it"),
+    *((file, function, access, "Relaxed", "arc-swap may give a set that has just been replaced, its stand-in does not")
+      for file, function, access in [
+          ("delivery/bus.rs", "closings", "self.closings.load()"),
+          ("delivery/bus.rs", "closed", "self.closings.fetch_add(1)"),
+      ]),
+    *((file, function, access, "Relaxed", "in models an appender has a fence (`look_up`), which says as much; else it has none")
+      for file, function, access in [
+          ("log/watch.rs", "add", "self.0.fetch_add(what)"),
+          ("log/watch.rs", "settle_watched", "self.interest.0.fetch_add(0)"),
+      ]),
+    ("delivery/waiting.rs", "register", "waiter.turn.store(waiter.turn() + 1)", "Relaxed",
+     "loom puts the read-modify-writes of a cell in the order in which it runs them; machines need not"),
 ]
 
 # Code that is not weakened: file, function or the whole of it, and why.
@@ -64,7 +76,7 @@ NEAR = [
 ]
 
 # Seconds. A weakened model has more executions than the model: it gets so much, and as much again as the model takes.
-MEASURE, TRY, TRY_KNOWN = 10, 20, 120
+MEASURE, TRY, TRY_KNOWN = 5, 20, 120
 
 WEAKER = {
     "Acquire": ["Relaxed"],

@@ -20,7 +20,9 @@ fn subscribing(
     let (log, got) = (log.clone(), got.clone());
     thread::spawn(move || {
         let subscription = subscribe(feed, got.clone());
-        (got.list().len(), log.end().get(), subscription)
+        let (count, position, end) = (got.list().len(), subscription.position(), log.end());
+        assert!(position.is_none_or(|position| position <= end), "it has passed what is not there");
+        (count, end.get(), subscription)
     })
 }
 

@@ -2,9 +2,10 @@
 #![cfg(loom)]
 
 use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use annals::{AppendError, AppendOptions, Envelope, Followed, Follower, OnFailure, SubscribeError, WaitError};
+use annals::{AppendError, AppendOptions, Envelope, Followed, Follower, NothingYet, OnFailure, SubscribeError, WaitError};
 use annals_loom::{Got, Witness, appending, check_no_failure, event, explore, fill, observe, subscribe, watched_log};
 use futures_core::Stream as _;
 use loom::sync::Arc;
@@ -91,6 +92,81 @@ fn two_followers_wait_beside_an_append() {
         appender.join().unwrap();
         waiting.into_iter().for_each(|thread| thread.join().unwrap());
         notes.note(());
+    });
+}
+
+/// A waker that says that it was called, and puts nothing in order.
+#[derive(Default)]
+struct Flag(AtomicU64);
+
+impl std::task::Wake for Flag {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &std::sync::Arc<Self>) {
+        // Relaxed: on purpose.
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// L16: an append returns after whoever waited has been woken, also when another one woke it: what an appender does then
+/// comes after that.
+#[test]
+fn an_append_returns_after_the_waking() {
+    for of_stream in [false, true] {
+        explore("an_append_returns_after_the_waking", 2, [1, 2], move |notes| {
+            let log = watched_log();
+            let stream = log.stream("s").unwrap();
+            let mut follower = pin!(if of_stream { stream.follow() } else { log.follow() });
+            let flag = std::sync::Arc::new(Flag::default());
+            let waker = flag.clone().into();
+            let mut context = Context::from_waker(&waker);
+            assert!(matches!(follower.as_mut().poll_next(&mut context), Poll::Ready(Some(Followed::CaughtUp(_)))));
+            assert!(follower.as_mut().poll_next(&mut context).is_pending());
+            let appenders: Vec<_> = (0..2)
+                .map(|_| {
+                    let (stream, flag) = (stream.clone(), flag.clone());
+                    thread::spawn(move || {
+                        let appended = stream.log().appender().append(&stream, event("e")).unwrap();
+                        assert_ne!(flag.0.load(Ordering::Relaxed), 0);
+                        appended.position.get()
+                    })
+                })
+                .collect();
+            let positions: Vec<_> = appenders.into_iter().map(|appender| appender.join().unwrap()).collect();
+            notes.note(positions[0]);
+        });
+    }
+}
+
+/// Who looks, and finds the end of a log that was closed, comes after what was done before the close.
+#[test]
+fn a_look_that_finds_the_close() {
+    explore("a_look_that_finds_the_close", 3, [false, true], |notes| {
+        let log = watched_log();
+        let stream = log.stream("s").unwrap();
+        fill(&stream, 1);
+        let mut follower = log.feed().from_beginning().follow();
+        assert!(matches!(follower.try_next(), Ok(Followed::Envelope(_))));
+        assert!(matches!(follower.try_next(), Ok(Followed::CaughtUp(_))));
+        let witness = Witness::default();
+        let closer = {
+            let (log, witness) = (log.clone(), witness.clone());
+            thread::spawn(move || {
+                witness.touch();
+                log.close();
+            })
+        };
+        let looking = thread::spawn(move || {
+            let closed = matches!(follower.try_next(), Err(NothingYet::Closed));
+            if closed {
+                witness.touch();
+            }
+            closed
+        });
+        closer.join().unwrap();
+        notes.note(looking.join().unwrap());
     });
 }
 
@@ -241,7 +317,32 @@ fn wait_for_a_name_beside_its_subscription() {
     });
 }
 
-/// L10, L11: a parked subscription goes on beside an append: nothing is left when both have returned.
+/// Who waits by name for the position that the subscription begins after is woken when its place is known.
+#[test]
+fn wait_for_a_name_that_begins_there() {
+    explore("wait_for_a_name_that_begins_there", 2, ["passed", "unknown"], |notes| {
+        let log = watched_log();
+        let stream = log.stream("s").unwrap();
+        fill(&stream, 1);
+        let subscriber = {
+            let log = log.clone();
+            thread::spawn(move || subscribe(log.feed().named("n"), Got::default()))
+        };
+        let waiting = {
+            let log = log.clone();
+            thread::spawn(move || match log.wait_for("n", 1, LONG) {
+                Ok(()) => "passed",
+                Err(WaitError::Unknown { .. }) => "unknown",
+                Err(_) => "ended",
+            })
+        };
+        let _subscription = subscriber.join().unwrap();
+        notes.note(waiting.join().unwrap());
+    });
+}
+
+/// L10, L11: a parked subscription goes on beside an append: nothing is left when both have returned, and whoever calls the
+/// handler comes after what was done before it was resumed.
 #[test]
 fn resume_beside_an_append() {
     for skip in [false, true] {
@@ -249,9 +350,10 @@ fn resume_beside_an_append() {
         explore("resume_beside_an_append", 3, outcomes, move |notes| {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
-            let got = Got::default();
-            let inside = got.clone();
+            let (got, witness) = (Got::default(), Witness::default());
+            let (inside, touched) = (got.clone(), witness.clone());
             let handler = move |envelope: &Envelope| {
+                touched.touch();
                 inside.add(envelope);
                 if inside.list().len() == 1 { Err("on purpose") } else { Ok(()) }
             };
@@ -259,6 +361,7 @@ fn resume_beside_an_append() {
             fill(&stream, 1);
             assert!(subscription.is_parked());
             let resuming = thread::spawn(move || {
+                witness.touch();
                 if skip {
                     subscription.skip()
                 } else {
@@ -312,18 +415,25 @@ fn close_beside_a_resume() {
     });
 }
 
-/// A parked subscription is skipped by whoever sees that it is parked, while the append that parked it still runs.
+/// A parked subscription is skipped by whoever sees that it is parked, and what its handler did, while the append that parked
+/// it still runs.
 #[test]
 fn skip_beside_the_append_that_parks() {
     explore("skip_beside_the_append_that_parks", 3, [false, true], |notes| {
         let log = watched_log();
         let stream = log.stream("s").unwrap();
-        let handler = |_: &Envelope| Err("on purpose");
+        let witness = Witness::default();
+        let touched = witness.clone();
+        let handler = move |_: &Envelope| {
+            touched.touch();
+            Err("on purpose")
+        };
         let subscription = log.feed().on_failure(OnFailure::Park).subscribe(handler).unwrap();
         let appender = appending(&stream, 1);
         let skipping = thread::spawn(move || {
             let parked = subscription.is_parked();
             if parked {
+                witness.touch();
                 subscription.skip();
                 assert!(!subscription.is_parked());
                 assert_eq!(subscription.position().unwrap(), 1);

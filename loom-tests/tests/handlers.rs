@@ -3,28 +3,45 @@
 
 use std::sync::Mutex;
 
-use annals::{Envelope, Subscription};
-use annals_loom::{Got, appending, check_no_failure, event, explore, observe, subscribe, watched_log};
+use annals::{Envelope, OnFailure, Subscription};
+use annals_loom::{Got, Witness, appending, check_no_failure, event, explore, observe, subscribe, watched_log};
 use loom::thread;
 
-/// L10, L11: two appenders, one subscriber: each append returns after its own was delivered, whoever did it; who waits for
-/// the other is woken.
+/// What a handler did for each of two envelopes. Who touches the same comes after it.
+#[derive(Clone, Default)]
+struct Touched([Witness; 2]);
+
+impl Touched {
+    fn touch(&self, position: u64) {
+        self.0[position as usize - 1].touch();
+    }
+}
+
+/// L10, L11: two appenders, one subscriber: each append returns after its own was delivered, whoever did it, and after all
+/// that its handler did; who waits for the other is woken.
 #[test]
 fn two_appenders_and_a_subscriber() {
     for of_stream in [false, true] {
         explore("two_appenders_and_a_subscriber", 2, [1, 2], move |notes| {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
-            let got = Got::default();
+            let (got, touched) = (Got::default(), Touched::default());
             let feed = if of_stream { stream.feed() } else { log.feed() };
-            let _subscription = subscribe(feed, got.clone());
+            let (inside, each, witness) = (got.clone(), touched.clone(), Witness::default());
+            let handler = move |envelope: &Envelope| {
+                witness.touch();
+                each.touch(envelope.position().get());
+                inside.add(envelope);
+            };
+            let _subscription = feed.subscribe(handler).unwrap();
             let appenders: Vec<_> = (0..2)
                 .map(|_| {
-                    let (stream, got) = (stream.clone(), got.clone());
+                    let (stream, got, touched) = (stream.clone(), got.clone(), touched.clone());
                     thread::spawn(move || {
-                        let appended = stream.log().appender().append(&stream, event("e")).unwrap();
-                        assert!(got.list().contains(&appended.position.get()));
-                        appended.position.get()
+                        let position = stream.log().appender().append(&stream, event("e")).unwrap().position.get();
+                        assert!(got.list().contains(&position));
+                        touched.touch(position);
+                        position
                     })
                 })
                 .collect();
@@ -222,6 +239,49 @@ fn a_handler_panics() {
             let positions: Vec<_> = appenders.into_iter().map(|appender| appender.join().unwrap()).collect();
             assert_eq!(log.metrics().failed, 2);
             assert_eq!(got.sorted(), [1, 2]);
+            notes.note(positions[0]);
+        });
+    }
+}
+
+/// L11, L13: the first or the second of two envelopes parks the subscription, and whoever sees that skips it: an append
+/// returns after what the handler did for its envelope, and is told of the failure, whoever called the handler.
+#[test]
+fn a_parked_subscription_beside_two_appenders() {
+    for failing in [1, 2] {
+        explore("a_parked_subscription_beside_two_appenders", 2, [1, 2], move |notes| {
+            let log = watched_log();
+            let stream = log.stream("s").unwrap();
+            let (got, touched) = (Got::default(), Touched::default());
+            let (inside, each) = (got.clone(), touched.clone());
+            let handler = move |envelope: &Envelope| {
+                each.touch(envelope.position().get());
+                inside.add(envelope);
+                if envelope.position() == failing { Err("on purpose") } else { Ok(()) }
+            };
+            let subscription = log.feed().on_failure(OnFailure::Park).subscribe(handler).unwrap();
+            let subscription = std::sync::Arc::new(subscription);
+            let appenders: Vec<_> = (0..2)
+                .map(|_| {
+                    let (stream, subscription, touched) = (stream.clone(), subscription.clone(), touched.clone());
+                    thread::spawn(move || {
+                        let appended = stream.log().appender().append(&stream, event("e")).unwrap();
+                        let position = appended.position.get();
+                        assert_eq!(appended.failures.len(), usize::from(position == failing));
+                        // What comes after the failed one may be for later.
+                        if position <= failing {
+                            touched.touch(position);
+                        }
+                        if subscription.is_parked() {
+                            subscription.skip();
+                        }
+                        position
+                    })
+                })
+                .collect();
+            let positions: Vec<_> = appenders.into_iter().map(|appender| appender.join().unwrap()).collect();
+            assert_eq!(log.metrics().failed, 1);
+            assert_eq!(got.list(), [1, 2]);
             notes.note(positions[0]);
         });
     }
