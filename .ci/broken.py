@@ -97,6 +97,12 @@ CHECKS = {
             "the lost insert stays",
             "empty cells are not sealed",
             "the hint runs ahead",
+            "nobody waits for who has the claim",
+            "the claim is given back without a word",
+            "who waits looks, then registers",
+            "the set is replaced by what was read before",
+            "the past is left to those who append",
+            "closing wakes nobody",
         ],
     ),
 }
