@@ -2,6 +2,7 @@
 
 use annals::{Builder, Log, Message, Retention, Stream};
 
+use crate::bus;
 use crate::delivery::*;
 use crate::operations::*;
 use crate::others::Field;
@@ -106,6 +107,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(reads());
     cases.extend(removals());
     cases.extend(deliveries());
+    cases.extend(bus::all());
     cases
 }
 

@@ -12,6 +12,7 @@
 //! - The memory allocator is excluded, by one that cannot block (`allocator`).
 //! - A thread's first call into a log is tested apart from later ones, and so are other threads' first calls beside it.
 //! - Two logs that do block are the control: the harness must say so (`control`).
+//! - Who stands still on a bus has others of its own (`bus`).
 //! - Pairs of victims, each frozen somewhere, are sampled (`pairs`).
 //! - What a frozen thread keeps of the log's memory is bounded, and is returned after the thaw (`memory`).
 //!
@@ -23,6 +24,8 @@
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod allocator;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod bus;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod cases;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
