@@ -1,7 +1,7 @@
-//! Values published to subscribers. `cargo bench --manifest-path benches/Cargo.toml --bench bus [-- --quick]
-//! [-- words of a title]`
+//! Values published to subscribers, and appends to subscribers. `cargo bench --manifest-path benches/Cargo.toml --bench bus
+//! [-- --quick] [-- words of a title]`
 
-use annals_benches::groups::bus::ALL;
+use annals_benches::groups::{bus, subscribers};
 use annals_benches::report;
 
 fn main() {
@@ -9,7 +9,7 @@ fn main() {
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let wanted: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
     report::head();
-    for make in ALL {
+    for make in bus::ALL.iter().chain(&subscribers::ALL) {
         let mut group = make();
         if wanted.is_empty() || wanted.iter().any(|word| group.title.contains(word.as_str())) {
             report::rows(&mut group, if quick { 5 } else { 21 });

@@ -7,3 +7,4 @@ pub mod following;
 #[cfg(feature = "published")]
 pub mod published;
 pub mod read;
+pub mod subscribers;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use annals::{Bus, BusSubscription, Key};
+use signals2::{Connect1, Emit1, Signal};
 
 use super::contention::together;
 use crate::load::{ids, scattered};
@@ -48,6 +49,17 @@ fn subscribed<H: Fn(&u64) + Send + Sync + 'static>(count: usize, handler: fn() -
 
 fn handlers<H: Fn(&u64) + Send + Sync + 'static>(count: usize, handler: fn() -> H) -> Vec<Handler> {
     (0..count).map(|_| Arc::new(handler()) as Handler).collect()
+}
+
+/// Of `signals2`, the published crate that comes closest: slots called on the emitting thread, in order, from a snapshot of
+/// them. It passes values, not references.
+fn signal<H: Fn(&u64) + Send + Sync + 'static>(count: usize, handler: fn() -> H) -> Signal<(u64,)> {
+    let signal = Signal::new();
+    for _ in 0..count {
+        let handler = handler();
+        signal.connect(move |value: u64| handler(&value));
+    }
+    signal
 }
 
 /// Runs `publish` on what was made once: subscribing is not what is measured.
@@ -93,6 +105,7 @@ fn handle(title: &'static str, count: usize) -> Group {
                 call_all(&all, n);
             }),
         )
+        .rival("signals2", on(signal(count, handler), |signal, n| _ = signal.emit(n)))
 }
 
 pub fn handle_1() -> Group {
@@ -156,6 +169,7 @@ pub fn handle_1_by_2() -> Group {
                 call_all(&all, n);
             }),
         )
+        .rival("signals2", both(signal(1, silent), |signal, n| _ = signal.emit(n)))
 }
 
 /// Ten thousand keys with one subscriber each.
