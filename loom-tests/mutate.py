@@ -475,7 +475,8 @@ MUTATIONS = [
      "                    Err(_) => drop(self.remove(number)),\n                }\n",
      "                    Err(_) => {\n                        let before = self.current.swap(number, Ordering::AcqRel);\n"
      "                        drop(self.remove(before));\n                        return true;\n                    }\n                }\n",
-     "bus", "a_set_is_changed_by_three"),    ("helpers enter no keys", "log/append.rs",
+     "bus", "a_set_is_changed_by_three"),
+    ("helpers enter no keys", "log/append.rs",
      "record.enter_keys(table, guard);",
      "let _ = (record.keys(), table, guard);",
      "keys", "a_stopped_append_with_a_key_is_helped"),
@@ -499,7 +500,6 @@ MUTATIONS = [
      "let absent = Condition::none(query.clone()).after(end);",
      "let absent = Condition::none(query.clone()).after(u64::MAX);",
      "keys", "the_same_message_twice"),
-     "bus", "a_set_is_changed_by_three"),
     ("who parks a subscription publishes nothing", "delivery/sequential.rs",
      "compare_exchange(ACTIVE, state, Ordering::Release, Ordering::Relaxed)",
      "compare_exchange(ACTIVE, state, Ordering::Relaxed, Ordering::Relaxed)",
