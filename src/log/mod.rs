@@ -23,6 +23,9 @@
 //!    other slots, to enter all its revisions, and to mark its last slot. The mark is the instant at which an append takes
 //!    effect (law L3), a batch as a whole (L4).
 //!
+//! A log with indexes by key (see [`keys`]) does the same for each key of a record as for its stream: the cell is chosen in 3
+//! and entered in 5. It has no short way for single appends: each is a batch of one.
+//!
 //! # Invariants
 //!
 //! - S1 A record is swapped into slot `t` only after slot `t` − 1 was seen done. Hence no gaps, and one order (L1).
