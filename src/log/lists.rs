@@ -250,6 +250,7 @@ mod tests {
     use super::*;
     use crate::log::{AppendError, Batch, Builder, Indexes, Log};
     use crate::model::{Condition, Message};
+    use crate::sync::pause;
 
     const TEXTS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -381,7 +382,7 @@ mod tests {
         // Other tests' threads, pinned in the same epoch, may delay it.
         while log.unreturned_segments() > 0 {
             log.maintain();
-            std::thread::yield_now();
+            pause();
         }
         let (core, guard) = (log.core(), log.core().pin());
         let list = List::Key(core.keys.as_ref().unwrap().spread(KeyKind::Name, "E"));
