@@ -33,6 +33,13 @@ pub struct Appended {
     pub failures: Failures,
 }
 
+impl Appended {
+    /// For a backend to report.
+    pub fn new(position: Position, revision: Revision) -> Self {
+        Self { position, revision, failures: Failures::NONE }
+    }
+}
+
 /// A state of one's own for appending: memory for records, where the log ended last, how contended it is.
 ///
 /// [`Log::append`] and [`Stream::append`] borrow such a state from a pool at every call; an appender keeps one, for one

@@ -13,6 +13,7 @@ use super::envelope::Envelope;
 use super::error::{AppendError, Rejected};
 use super::handle::{Log, Stream};
 use super::keys::KeyPlan;
+use super::options::AppendOptions;
 use super::record::{Draft, INLINE_MAX};
 use super::watch;
 use crate::model::{
@@ -58,7 +59,8 @@ enum Inner<'m> {
 }
 
 impl Target<'_> {
-    fn id(&self) -> &str {
+    /// The stream's id.
+    pub fn id(&self) -> &str {
         match &self.0 {
             Inner::Id(id) => id,
             Inner::Handle(stream) => stream.id(),
@@ -152,6 +154,43 @@ impl<'m> Batch<'m> {
         self
     }
 
+    /// The messages and their streams, in order.
+    pub fn messages(&self) -> impl Iterator<Item = (&str, &Message<'m>)> {
+        self.messages.iter().map(|(stream, message)| (stream.id(), message))
+    }
+
+    /// The messages, to be completed.
+    pub(crate) fn messages_mut(&mut self) -> impl Iterator<Item = &mut Message<'m>> {
+        self.messages.iter_mut().map(|(_, message)| message)
+    }
+
+    /// A batch of one message on terms.
+    pub(crate) fn one(stream: &'m str, message: Message<'m>, options: AppendOptions<'_>) -> Self {
+        let mut batch = Self::new().add(stream, message);
+        if options.expected != Expected::Any {
+            batch = batch.expect(stream, options.expected);
+        }
+        batch.condition = options.condition.cloned().map(Box::new);
+        batch.time = options.time;
+        batch.stored = options.stored;
+        batch
+    }
+
+    /// What streams must be like, in the order it was said.
+    pub fn expectations(&self) -> impl Iterator<Item = (&str, Expected)> {
+        self.expectations.iter().map(|(stream, expected)| (stream.id(), *expected))
+    }
+
+    /// What must not be in the log, if anything.
+    pub fn given_condition(&self) -> Option<&Condition> {
+        self.condition.as_deref()
+    }
+
+    /// The time of the append, if it brings one.
+    pub fn given_time(&self) -> Option<Timestamp> {
+        self.time
+    }
+
     /// How many messages there are.
     pub fn len(&self) -> usize {
         self.messages.len()
@@ -160,10 +199,6 @@ impl<'m> Batch<'m> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
-    }
-
-    pub(super) fn messages(&self) -> impl Iterator<Item = &Message<'m>> {
-        self.messages.iter().map(|(_, message)| message)
     }
 
     /// The same batch without borrowing.
@@ -195,6 +230,13 @@ pub struct BatchAppended {
     pub revisions: SmallVec<[Revision; 8]>,
     /// Deliveries of it that failed before the append returned. The append stands.
     pub failures: Failures,
+}
+
+impl BatchAppended {
+    /// For a backend to report.
+    pub fn new(first: Position, last: Position, revisions: impl IntoIterator<Item = Revision>) -> Self {
+        Self { first, last, revisions: revisions.into_iter().collect(), failures: Failures::NONE }
+    }
 }
 
 /// Tells those who watch of a batch, and the caller of deliveries that failed.

@@ -229,9 +229,9 @@ impl std::error::Error for ConditionFailed {}
 ///
 /// Converts into its [`AppendError`], so that `?` works in functions that return one.
 #[derive(Clone, Debug)]
-pub struct Rejected<T> {
+pub struct Rejected<T, E = AppendError> {
     /// Why.
-    pub error: AppendError,
+    pub error: E,
     /// What: for the caller to use again.
     pub rejected: T,
 }
@@ -256,13 +256,13 @@ impl<T> From<Rejected<T>> for AppendError {
     }
 }
 
-impl<T> fmt::Display for Rejected<T> {
+impl<T, E: fmt::Display> fmt::Display for Rejected<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.error, f)
     }
 }
 
-impl<T: fmt::Debug> std::error::Error for Rejected<T> {
+impl<T: fmt::Debug, E: std::error::Error> std::error::Error for Rejected<T, E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.error.source()
     }

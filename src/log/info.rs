@@ -31,6 +31,13 @@ pub struct StreamInfo {
     pub updated_at: Option<Timestamp>,
 }
 
+impl StreamInfo {
+    /// For a backend to complete and report: a stream at a revision that began at a position.
+    pub fn new(revision: Revision, created: Position) -> Self {
+        Self { revision, messages: 0, first: None, last: None, created, created_at: None, updated_at: None }
+    }
+}
+
 impl View {
     /// What is known of a stream; none when it had not been written.
     ///

@@ -113,7 +113,7 @@ fn repeated(first: &Envelope) -> Once<Appended> {
 
 fn append_all(log: &Log, mut batch: Batch<'_>) -> Result<Once<BatchAppended>, Rejected<Batch<'static>>> {
     let Some(ids) =
-        batch.messages().map(|message| message.message_id().map(Box::from)).collect::<Option<Vec<Box<str>>>>()
+        batch.messages().map(|(_, message)| message.message_id().map(Box::from)).collect::<Option<Vec<Box<str>>>>()
     else {
         return Err(Rejected::new(AppendError::MissingMessageId, batch.into_owned()));
     };

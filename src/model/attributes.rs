@@ -39,13 +39,21 @@ pub(crate) enum Id {
 
 const IDS: usize = 5;
 
-impl Extra<'_> {
+impl<'a> Extra<'a> {
+    pub(super) fn name(&self, which: Id) -> Option<&Name<'a>> {
+        self.ids[which as usize].as_ref()
+    }
+
+    pub(super) fn set_id(&mut self, which: Id, id: Option<Name<'a>>) {
+        self.ids[which as usize] = id;
+    }
+
     pub(crate) fn tags(&self) -> impl Iterator<Item = &str> {
         self.tags.iter().map(|tag| &**tag)
     }
 
     pub(crate) fn id(&self, which: Id) -> Option<&str> {
-        self.ids[which as usize].as_deref()
+        self.name(which).map(Name::as_str)
     }
 
     pub(super) fn into_owned(self) -> Extra<'static> {

@@ -248,6 +248,28 @@ impl<'a> Message<'a> {
         self.name.is_owned() || self.extra.is_some() || matches!(self.payload, Payload::Bytes(_))
     }
 
+    /// Gives it a session id, or takes it away.
+    pub(crate) fn set_session(&mut self, id: Option<Name<'a>>) {
+        self.set_id(Id::Session, id);
+    }
+
+    /// Gives it the request and correlation id of `cause`, where it has none of its own.
+    pub(crate) fn inherit(&mut self, cause: &Message<'_>) {
+        for which in [Id::Request, Id::Correlation] {
+            if let (None, Some(id)) = (self.id(which), cause.extra.as_ref().and_then(|extra| extra.name(which))) {
+                self.set_id(which, Some(id.clone().into_owned()));
+            }
+        }
+    }
+
+    fn set_id(&mut self, which: Id, id: Option<Name<'a>>) {
+        let extra = self.extra.get_or_insert_default();
+        extra.set_id(which, id);
+        if **extra == Extra::default() {
+            self.extra = None;
+        }
+    }
+
     /// The message, leaving an empty one.
     pub(crate) fn take(&mut self) -> Self {
         let empty = Self { kind: self.kind, name: Name::from_static("-"), payload: Payload::Slice(&[]), extra: None };

@@ -50,6 +50,11 @@ impl<'a> Name<'a> {
         })
     }
 
+    /// The same name, borrowed.
+    pub(crate) fn lend(&self) -> Name<'_> {
+        Name(Text::Any(Cow::Borrowed(self.as_str())))
+    }
+
     /// Whether it has memory of its own.
     #[inline]
     pub(crate) fn is_owned(&self) -> bool {

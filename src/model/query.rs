@@ -39,6 +39,7 @@ pub struct Item {
     correlation_prefixes: Vec<Box<str>>,
     requests: Vec<Box<str>>,
     sessions: Vec<Box<str>>,
+    no_session: bool,
     message_ids: Vec<Box<str>>,
     #[cfg(feature = "json")]
     fields: Option<Fields>,
@@ -206,6 +207,13 @@ impl Item {
         self
     }
 
+    /// No session id. (Together with a session id given: nothing.)
+    #[must_use]
+    pub fn no_session(mut self) -> Self {
+        self.no_session = true;
+        self
+    }
+
     /// This message id, or another one given.
     #[must_use]
     pub fn message_id(mut self, id: &str) -> Self {
@@ -268,6 +276,7 @@ impl Item {
             && self.matches_correlation(recorded)
             && one_of(&self.requests, || recorded.id(Id::Request))
             && one_of(&self.sessions, || recorded.id(Id::Session))
+            && (!self.no_session || recorded.id(Id::Session).is_none())
             && one_of(&self.message_ids, || recorded.id(Id::Message))
             && self.matches_fields(recorded)
     }
