@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bus;
+mod command_bus;
 mod corpus;
 mod counts;
 mod delivery;
@@ -16,10 +17,12 @@ mod info;
 mod isolation;
 mod linearizable;
 mod lockstep;
+mod message_store;
 mod model;
 mod once;
 mod program;
 mod properties;
 mod retention;
+mod sessions;
 mod source;
 mod stress;
