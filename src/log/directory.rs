@@ -463,6 +463,8 @@ impl Directory {
             // Acquire: pairs with the Release in `put`; publishes the entry.
             let entry = cell.load(Ordering::Acquire);
             if let Some(entry) = NonNull::new(entry).filter(|_| entry != moved()) {
+                // SAFETY: entries live as long as the directory.
+                unsafe { entry.as_ref() }.canary.touch();
                 visit(entry);
             }
         }
