@@ -304,7 +304,7 @@ impl Drop for Core {
         // SAFETY: alone: no cursor, no handle. Segments from the head on are linked; those unlinked are the garbage's,
         // which knows nothing of indexes once it is told that the log is gone.
         unsafe {
-            self.directory.clear_indexes();
+            self.directory.clear_indexes(&self.pin());
             let mut at = self.head.load(Ordering::Relaxed);
             while !at.is_null() {
                 let next = Segment::at(at).next.load(Ordering::Relaxed);

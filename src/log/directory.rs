@@ -445,9 +445,9 @@ impl Directory {
     ///
     /// # Safety
     /// No index is used any more.
-    pub(crate) unsafe fn clear_indexes(&self) {
-        // SAFETY: by the contract.
-        self.for_each(|entry| unsafe { entry.index.clear() });
+    pub(crate) unsafe fn clear_indexes(&self, guard: &Guard) {
+        // SAFETY: entries live as long as the directory; their indexes by the contract.
+        self.visit(guard, |entry| unsafe { entry.as_ref().index.clear() });
     }
 
     /// Every entry, once, that was added before this was called; of others, some. Wait-free.
@@ -466,20 +466,6 @@ impl Directory {
                 // SAFETY: entries live as long as the directory.
                 unsafe { entry.as_ref() }.canary.touch();
                 visit(entry);
-            }
-        }
-    }
-
-    /// Every entry once. The caller is alone with the directory.
-    fn for_each(&self, mut visit: impl FnMut(&Entry)) {
-        // Relaxed, here and below: the caller is alone.
-        // SAFETY: the current table is allocated.
-        let table = unsafe { &*self.current.load(Ordering::Relaxed) };
-        for cell in &table.cells {
-            let entry = cell.load(Ordering::Relaxed);
-            if !entry.is_null() && entry != moved() {
-                // SAFETY: entries live as long as the directory.
-                visit(unsafe { &*entry });
             }
         }
     }
