@@ -1,21 +1,24 @@
 //! What an item of a query asks of payloads that are JSON, and whether a payload is so.
 //!
-//! What is asked is put together once, when the query is built. A payload is then read from its first byte to its last,
-//! once, by a [`Scanner`] of our own: no tree is built, nothing is decoded that is not compared, and nothing is allocated
-//! (but for objects of more than 64 wanted keys). A parser of the ecosystem would be less code, but what it does depends
-//! on features that anybody in the same program can turn on (`arbitrary_precision`), it does not look at texts that
-//! it skips, and it allocates for values that are nested in what it skips.
+//! What is asked is put together once, when the query is built. A payload is read by `serde_json`, once, to its end, and no
+//! tree of it is built: each key and each value is taken as the text that it is ([`RawValue`]), and what is asked for is
+//! compared with that text, a nested value by reading that text in turn. `serde_json::Value` would depend on features
+//! that anybody in the same program can turn on: with `arbitrary_precision` numbers come as maps, and with `raw_value` or
+//! with that, an object with a certain key becomes something else. Memory is allocated for texts with escapes, for values
+//! nested in what is skipped, for objects of more than 64 wanted keys, and to refuse what is no JSON.
 //!
-//! What is a JSON text: the grammar of RFC 8259, in UTF-8, without halves of surrogate pairs, at most 127 levels deep.
+//! What is JSON is what `serde_json` skips: the grammar of RFC 8259 and nothing else. Its parser of values refuses two
+//! things that the grammar allows and that skipping does not look for, and here both are JSON everywhere. One is the
+//! escape of half of a surrogate pair; a text or a key with it is equal to none, as no `str` has it. The other is to be
+//! nested more than 127 levels; skipping keeps no stack, and comparing goes as deep as what is asked for, no deeper.
 
-mod scan;
+use std::borrow::Cow;
+use std::fmt;
 
-use std::cmp::Ordering;
-
-use serde_json::Value;
+use serde::de::{Deserializer as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Deserializer, Value};
 use smallvec::SmallVec;
-
-use scan::{NotJson, Scanner};
 
 /// What an item asks: any object or array whose values are these.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -73,33 +76,16 @@ impl Fields {
 
     /// Whether a payload is JSON, an object or an array, and has all that is asked for.
     pub(super) fn matches(&self, payload: &[u8]) -> bool {
-        let Some(scanner) = Scanner::new(payload) else { return false };
-        self.matched_by(scanner).unwrap_or(false)
-    }
-
-    fn matched_by(&self, mut scanner: Scanner<'_>) -> Result<bool, NotJson> {
-        let matches = match scanner.peek()? {
-            b'{' => self.entries.matched_by(&mut scanner, Others::Allowed)?,
-            b'[' if self.indices.len() == self.entries.0.len() => self.matched_by_array(&mut scanner)?,
-            _ => return Ok(false),
-        };
-        scanner.end()?;
-        Ok(matches)
-    }
-
-    fn matched_by_array(&self, scanner: &mut Scanner<'_>) -> Result<bool, NotJson> {
-        let (mut wanted, mut equal) = (self.indices.iter().peekable(), true);
-        let (mut index, mut more) = (0, scanner.enter_array()?);
-        while more {
-            if let Some((_, at)) = wanted.next_if(|(wanted, _)| *wanted == index) {
-                equal &= self.entries.0[*at].1.is_next(scanner)?;
-            } else {
-                scanner.skip()?;
+        let Ok(text) = std::str::from_utf8(payload) else { return false };
+        let text = text.trim_start_matches([' ', '\n', '\t', '\r']);
+        match text.as_bytes().first() {
+            Some(b'{') => self.entries.are_in(text, Others::Allowed),
+            Some(b'[') if self.indices.len() == self.entries.0.len() => {
+                let wanted = self.indices.iter().map(|(index, at)| (*index, &self.entries.0[*at].1));
+                are_in_array(wanted, text, Others::Allowed)
             }
-            index += 1;
-            more = scanner.more_of_array()?;
+            _ => false,
         }
-        Ok(equal && wanted.next().is_none())
     }
 }
 
@@ -111,23 +97,34 @@ fn index_of(key: &str) -> Option<u64> {
 }
 
 impl Entries {
-    /// Reads an object. Of several values of one key the last one counts.
-    fn matched_by(&self, scanner: &mut Scanner<'_>, others: Others) -> Result<bool, NotJson> {
+    /// Whether a text is an object with these. Of several values of one key the last one counts.
+    fn are_in(&self, object: &str, others: Others) -> bool {
         let mut equal: SmallVec<[bool; 64]> = SmallVec::from_elem(false, self.0.len());
         let mut only_wanted = true;
-        let mut more = scanner.enter_object()?;
-        while more {
-            let key = scanner.key()?;
-            if let Ok(at) = self.0.binary_search_by(|(wanted, _)| key.compare(wanted).reverse()) {
-                equal[at] = self.0[at].1.is_next(scanner)?;
-            } else {
-                only_wanted = false;
-                scanner.skip()?;
-            }
-            more = scanner.more_of_object()?;
-        }
-        Ok((only_wanted || others == Others::Allowed) && equal.iter().all(|equal| *equal))
+        let is_json = read(object, |key, value| match self.place_of(key) {
+            Some(at) => equal[at] = self.0[at].1.is(value),
+            None => only_wanted = false,
+        });
+        is_json && (only_wanted || others == Others::Allowed) && equal.iter().all(|equal| *equal)
     }
+
+    fn place_of(&self, key: &str) -> Option<usize> {
+        let key = meaning(key)?;
+        self.0.binary_search_by(|(wanted, _)| (**wanted).cmp(&key)).ok()
+    }
+}
+
+/// Whether a text is an array with these values, each at its index. The indices ascend.
+fn are_in_array<'w>(wanted: impl Iterator<Item = (u64, &'w Wanted)>, array: &str, others: Others) -> bool {
+    let (mut wanted, mut equal, mut index) = (wanted.peekable(), true, 0);
+    let is_json = read(array, |_, value| {
+        match wanted.next_if(|(wanted, _)| *wanted == index) {
+            Some((_, wanted)) => equal &= wanted.is(value),
+            None => equal &= others == Others::Allowed,
+        }
+        index += 1;
+    });
+    is_json && equal && wanted.next().is_none()
 }
 
 impl Wanted {
@@ -147,40 +144,55 @@ impl Wanted {
         }
     }
 
-    /// Whether the next value is this one. Reads all of it, whatever it is.
-    fn is_next(&self, scanner: &mut Scanner<'_>) -> Result<bool, NotJson> {
-        match (scanner.peek()?, self) {
-            (b'"', Self::Text(wanted)) => Ok(scanner.text()?.compare(wanted) == Ordering::Equal),
-            (b'-' | b'0'..=b'9', Self::Number(wanted)) => Ok(Number::read(scanner.number()?) == Some(*wanted)),
-            (b'{', Self::Object(wanted)) => wanted.matched_by(scanner, Others::Refused),
-            (b'[', Self::Array(wanted)) => Self::are_next(wanted, scanner),
-            (first, wanted) => {
-                // No other word begins like these three, or it is no JSON.
-                let word = match wanted {
-                    Self::Null => first == b'n',
-                    Self::Bool(true) => first == b't',
-                    Self::Bool(false) => first == b'f',
-                    _ => false,
-                };
-                scanner.skip()?;
-                Ok(word)
-            }
+    /// Whether a JSON text without blanks around it is this value. What a text begins with tells its sort.
+    fn is(&self, text: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Null => text == "null",
+            Self::Bool(wanted) => text == if *wanted { "true" } else { "false" },
+            Self::Number(wanted) => Number::read(text) == Some(*wanted),
+            Self::Text(wanted) => meaning(text).is_some_and(|text| *text == **wanted),
+            Self::Array(wanted) => text.starts_with('[') && are_in_array((0..).zip(wanted), text, Others::Refused),
+            Self::Object(wanted) => text.starts_with('{') && wanted.are_in(text, Others::Refused),
         }
     }
+}
 
-    fn are_next(wanted: &[Self], scanner: &mut Scanner<'_>) -> Result<bool, NotJson> {
-        let (mut wanted, mut equal) = (wanted.iter(), true);
-        let mut more = scanner.enter_array()?;
-        while more {
-            if let Some(wanted) = wanted.next() {
-                equal &= wanted.is_next(scanner)?;
-            } else {
-                equal = false;
-                scanner.skip()?;
-            }
-            more = scanner.more_of_array()?;
+/// The characters that a JSON text in quotes stands for. None when there are no quotes, or when it has half of a
+/// surrogate pair.
+fn meaning(text: &str) -> Option<Cow<'_, str>> {
+    let quoted = text.strip_prefix('"')?.strip_suffix('"')?;
+    if quoted.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(quoted)) }
+}
+
+/// Reads an object or an array to the end of the text: each key and value, without blanks around it, goes to `each`. The
+/// values of an array have an empty text for a key, which no key is, as it has quotes. False when it is no JSON.
+fn read<'t>(text: &'t str, each: impl FnMut(&'t str, &'t str)) -> bool {
+    let mut json = Deserializer::from_str(text);
+    json.deserialize_any(Each(each)).is_ok() && json.end().is_ok()
+}
+
+struct Each<F>(F);
+
+impl<'t, F: FnMut(&'t str, &'t str)> Visitor<'t> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or an array")
+    }
+
+    fn visit_map<A: MapAccess<'t>>(mut self, mut object: A) -> Result<(), A::Error> {
+        while let Some((key, value)) = object.next_entry::<&RawValue, &RawValue>()? {
+            (self.0)(key.get(), value.get());
         }
-        Ok(equal && wanted.next().is_none())
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'t>>(mut self, mut array: A) -> Result<(), A::Error> {
+        while let Some(value) = array.next_element::<&RawValue>()? {
+            (self.0)("", value.get());
+        }
+        Ok(())
     }
 }
 
@@ -191,7 +203,8 @@ impl Number {
         integer.map(Self::Integer).or_else(|| Self::of_double(number.as_f64()?))
     }
 
-    /// `text` has the grammar of a number.
+    /// `text` is JSON. None when it is no number, too: what a number of Rust may be beyond those of JSON (`inf`, `NaN`, a
+    /// `+`) no JSON begins with.
     fn read(text: &str) -> Option<Self> {
         // Longer integers are none of 64 bits.
         let integer = if text.len() <= 20 { text.parse().ok() } else { None };

@@ -125,8 +125,7 @@ impl Query {
         &self.items
     }
 
-    /// Whether it matches. Allocates nothing (but for fields of JSON objects with more than 64 keys), calls nothing of the
-    /// user's.
+    /// Whether it matches. Allocates nothing (but while it reads JSON, see there), calls nothing of the user's.
     pub(crate) fn matches(&self, recorded: &impl Recorded) -> bool {
         self.items.is_empty() || self.items.iter().any(|item| item.matches(recorded))
     }
@@ -230,10 +229,11 @@ impl Item {
     ///   order. Of several values of one key the last one counts.
     /// - Numbers are equal by value, however they are written: `1`, `1.0` and `10e-1` are one. Integers of 64 bits are
     ///   exact, all others are doubles.
-    /// - A payload that is no JSON does not match, whatever was asked for. JSON is what RFC 8259 says, in UTF-8, at most 127
-    ///   levels deep, without halves of surrogate pairs.
+    /// - A payload that is no JSON does not match, whatever was asked for. JSON is what RFC 8259 says, in UTF-8, nested as
+    ///   deep as it likes. A text with the escape of half of a surrogate pair is JSON, and equal to none.
     ///
-    /// It costs a pass over the whole payload of each envelope for which all else that the item asks for holds.
+    /// It costs a pass over the whole payload of each envelope for which all else that the item asks for holds, and one over
+    /// a nested value for each level down to which it is compared.
     ///
     /// ```
     /// use annals::{Item, Log, Message, Query};

@@ -194,14 +194,14 @@ fn what_is_no_json_never_matches() {
         "{\"a\":1,\"b\":\"}",
         "{\"a\":1,\"b\":\"\\x\"}",
         "{\"a\":1,\"b\":\"\\u12\"}",
+        "{\"a\":1,\"b\":\"\\ud80\"}",
+        "{\"a\":1,\"\\x\":1}",
+        "{\"a\":1,\"\t\":1}",
+        "{\"a\":1,\"b\":{\"\t\":1}}",
         "{\"a\":1,\"b\":\"\\u+123\"}",
         "{\"a\":1,\"b\":\"\\u00ä\"}",
         "{\"a\":1,\"b\":\"\n\"}",
         "{\"a\":1,\"b\":\"\u{1f}\"}",
-        "{\"a\":1,\"b\":\"\\ud800\"}",
-        "{\"a\":1,\"b\":\"\\udc00\"}",
-        "{\"a\":1,\"b\":\"\\ud800\\ud800\"}",
-        "{\"a\":1,\"b\":\"\\ud800x\"}",
         "{\"a\":1,'b':2}",
         "{\"a\":1}//",
         "\u{feff}{\"a\":1}",
@@ -216,23 +216,59 @@ fn what_is_no_json_never_matches() {
     assert!(!fields(&json!({})).matches(b"[\xc3]"));
 }
 
-/// As deep as `serde_json` reads, whether it is skipped or compared.
+/// Half of a surrogate pair is JSON by its grammar, in a text as in a key, at every level. `Value` cannot hold it, and
+/// nothing that is asked for is equal to it.
 #[test]
-fn depth_is_bounded() {
-    let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
-    for (levels, reads) in [(126, true), (127, true), (128, false), (100_000, false)] {
-        assert_eq!(serde_json::from_str::<Value>(&nested(levels)).is_ok(), reads);
-        assert_eq!(fields(&json!({})).matches(nested(levels).as_bytes()), reads, "{levels} levels");
-        let beside = format!("{{\"a\":1,\"b\":{}}}", nested(levels - 1));
-        assert_eq!(fields(&json!({"a": 1})).matches(beside.as_bytes()), reads, "{levels} levels");
+fn a_text_with_half_a_surrogate_pair_is_json_and_equal_to_none() {
+    for half in ["\\ud800", "\\udc00", "\\udbff\\ud800", "x\\uDFFF", "\\ud800x", "\\ud800\\n", "\\udc00\\ud800"] {
+        let payloads = [
+            format!("{{\"a\":1,\"b\":\"{half}\"}}"),
+            format!("{{\"{half}\":[],\"a\":1}}"),
+            format!("{{\"a\":1,\"b\":[{{\"{half}\":\"{half}\"}}]}}"),
+            format!("{{\"a\":\"{half}\",\"a\":1}}"),
+        ];
+        for payload in payloads {
+            assert!(serde_json::from_str::<Value>(&payload).is_err(), "{payload}");
+            check(&json!({"a": 1}), &[&payload], &[&payload[1..]]);
+            check(&json!({}), &[&payload], &[]);
+        }
+        for wanted in ["", "\u{fffd}", "x", half] {
+            check(&json!({"a": wanted}), &[], &[&format!("{{\"a\":\"{half}\"}}")]);
+            check(&json!({wanted: 1}), &[], &[&format!("{{\"{half}\":1}}")]);
+            check(&json!({"a": {}}), &[], &[&format!("{{\"a\":{{\"{half}\":1}}}}")]);
+        }
+        check(&json!({"a": 1}), &[], &[&format!("{{\"a\":1,\"a\":\"{half}\"}}")]);
     }
-    let deepest: Value = serde_json::from_str(&nested(126)).unwrap();
-    assert!(fields(&json!({"a": deepest})).matches(format!("{{\"a\":{}}}", nested(126)).as_bytes()));
-    let objects = "{\"a\":".repeat(126) + "{}" + &"}".repeat(126);
-    assert!(
-        fields(&json!({})).matches(objects.as_bytes())
-            && !fields(&json!({})).matches(format!("[{objects}]").as_bytes())
-    );
+}
+
+/// Deeper than `Value` is read, and deeper than a stack would bear; what is compared is as deep as what is asked for.
+#[test]
+fn depth_has_no_bound() {
+    let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    assert!(serde_json::from_str::<Value>(&nested(128)).is_err());
+    for levels in [127, 128, 129, 100_000] {
+        let (deep, objects) = (nested(levels), "{\"a\":".repeat(levels) + "{}" + &"}".repeat(levels));
+        check(&json!({}), &[&deep, &objects], &[&deep[1..], &deep[..levels * 2 - 1], &objects[..objects.len() - 1]]);
+        check(
+            &json!({"a": 1}),
+            &[&format!("{{\"a\":1,\"b\":{deep}}}")],
+            &[&format!("{{\"a\":1,\"b\":{deep}]}}"), &deep],
+        );
+        check(&json!({"a": [[]]}), &[], &[&format!("{{\"a\":{deep}}}"), &objects]);
+    }
+    let wanted = |levels: usize| (1..levels).fold(json!([]), |inside, _| json!([inside]));
+    check(&json!({"0": wanted(299)}), &[&nested(300)], &[&nested(299), &nested(301)]);
+}
+
+/// Keys that `Value` takes for something of its own when certain features are on are keys like others.
+#[test]
+fn keys_of_serde_json_itself_are_keys() {
+    for key in ["$serde_json::private::RawValue", "$serde_json::private::Number"] {
+        let payload = format!("{{\"a\":{{\"{key}\":\"1\"}}}}");
+        check(&json!({"a": {key: "1"}}), &[&payload], &[]);
+        check(&json!({"a": 1}), &[], &[&payload]);
+        check(&json!({key: "1"}), &[&payload[5..payload.len() - 1]], &["1", "{}"]);
+    }
 }
 
 /// After what ends within something it goes on in that, whichever of both is an object and which an array.
