@@ -444,7 +444,8 @@ impl Core {
     }
 
     /// Enters a record in its stream, and its keys in theirs.
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "into the loop over a batch")]
     fn enter(&self, record: Record<'_>, guard: &Guard) {
         record.entry().index.enter(record.revision(), record.position(), guard);
         self.begin(record);

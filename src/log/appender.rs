@@ -219,8 +219,11 @@ pub(crate) fn record(
     message: &mut Given<'_>,
     options: AppendOptions<'_>,
 ) -> AppendResult {
-    let mut message = Consumed(message);
     let core = log.core();
+    if core.keys.is_some() {
+        return record_keyed(log, local, resolve, message, options);
+    }
+    let mut message = Consumed(message);
     if !message.is_within(&core.config.limits) {
         return too_large(core, &mut message);
     }
@@ -238,17 +241,6 @@ pub(crate) fn record(
         Ok(entry) => entry,
         Err(error) => return rejected(error, &mut message),
     };
-    if core.keys.is_some() {
-        return record_keyed(
-            log,
-            local,
-            entry,
-            guard,
-            message,
-            &options,
-            Terms { condition: options.condition, checked, now },
-        );
-    }
     let draft = local.arena.draft(&message, core.config.shape, false, entry);
     // SAFETY: the caller's handle keeps the log, and the log its entries.
     let stream = unsafe { entry.as_ref() };
@@ -283,26 +275,43 @@ pub(crate) fn record(
     }
 }
 
-/// The rest of [`record`] in a log with indexes: as a batch of one, whose keys are placed with it.
+/// [`record`] in a log with indexes: as a batch of one, whose keys are placed with it.
+#[cold]
 #[inline(never)]
 fn record_keyed(
     log: &Log,
     local: &mut Local,
-    entry: NonNull<Entry>,
-    guard: Guard,
-    mut message: Consumed<'_, '_>,
-    options: &AppendOptions<'_>,
-    terms: Terms<'_>,
+    resolve: impl FnOnce(&Guard) -> Result<NonNull<Entry>, AppendError>,
+    message: &mut Given<'_>,
+    options: AppendOptions<'_>,
 ) -> AppendResult {
-    let (core, now) = (log.core(), terms.now);
+    let mut message = Consumed(message);
+    let core = log.core();
+    if !message.is_within(&core.config.limits) {
+        return too_large(core, &mut message);
+    }
+    let now = match time_of(&core.config.time, options.time) {
+        Ok(now) => now,
+        Err(error) => return rejected(error, &mut message),
+    };
+    let checked = match core.check_past(options.condition) {
+        Ok(checked) => checked,
+        Err(refusal) => return refused(log, None, refusal, &options, &mut message),
+    };
+    message.share_payload(INLINE_MAX);
+    // Until the envelope is held, nothing of it is freed.
+    let guard = local.participant.pin();
+    let entry = match resolve(&guard) {
+        Ok(entry) => entry,
+        Err(error) => return rejected(error, &mut message),
+    };
     // SAFETY: the caller's handle keeps the log, and the log its entries.
     let stream = unsafe { entry.as_ref() };
     let mut plan = BatchPlan::of_one(stream, options.expected);
     let draft = draft_one(core, local, &message, &mut plan, 0, false);
     plan.drafts.push((0, draft));
-    let result = core.append_batch(local, &mut plan, terms);
+    let result = core.append_batch(local, &mut plan, Terms { condition: options.condition, checked, now });
     let envelope = (result.is_ok() && core.is_watched(stream)).then(|| Envelope::of(draft.record()));
-    // Nothing of it is freed before the pin ends.
     let revision = draft.record().revision();
     drop(guard);
     match result {
@@ -316,7 +325,7 @@ fn record_keyed(
         }
         Err(refusal) => {
             local.arena.discard(draft);
-            refused(log, Some(entry), refusal, options, &mut message)
+            refused(log, Some(entry), refusal, &options, &mut message)
         }
     }
 }

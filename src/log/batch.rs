@@ -448,6 +448,8 @@ fn draft_all(core: &Core, local: &mut Local, batch: &mut Batch<'_>, targets: &[u
 }
 
 /// Builds a record, and counts its keys.
+#[inline(always)]
+#[allow(clippy::inline_always, reason = "into the loop over a batch")]
 pub(crate) fn draft_one(
     core: &Core,
     local: &mut Local,

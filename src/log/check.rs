@@ -65,21 +65,31 @@ impl Core {
         }
     }
 
-    /// Each part for itself, as each may have other indexes to ask; the first envelope that any of them forbids.
+    /// Each part for itself, as each may have other indexes to ask; the first envelope that any of them forbids. Again, when so
+    /// much was checked that much may have been appended meanwhile.
     #[inline(never)]
     fn scan_past(&self, condition: &Condition) -> Result<u64, Refusal> {
+        const MUCH: u64 = 1024;
         let mut checked = 0;
         loop {
             let end = self.end(&self.pin());
-            if end <= checked {
-                return Ok(checked);
-            }
-            let found = condition.parts().enumerate().filter_map(|(part, one)| {
+            let (mut found, mut first) = (None, end);
+            for (part, one) in condition.parts().enumerate() {
                 let start = one.position().get().max(checked);
-                self.first_match(one.query(), Range { start, end }).map(|index| (index, part))
-            });
-            if let Some((index, part)) = found.min() {
+                first = first.min(start);
+                // Later parts need not look beyond what was found.
+                let to = found.map_or(end, |(index, _)| index);
+                if start < to
+                    && let Some(index) = self.first_match(one.query(), Range { start, end: to })
+                {
+                    found = Some((index, part));
+                }
+            }
+            if let Some((index, part)) = found {
                 return Err(Refusal::Match { index, part, end: self.end(&self.pin()) });
+            }
+            if end.saturating_sub(first) < MUCH {
+                return Ok(end);
             }
             checked = end;
         }

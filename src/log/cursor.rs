@@ -335,8 +335,7 @@ impl Listed<ListWalk> {
     /// The next index, which lies in the held segment unless it was removed.
     #[inline]
     fn next_index(&mut self, held: &mut Held) -> Option<u64> {
-        let index = self.0.peek(held.log.core())?;
-        self.0.pass(index);
+        let index = self.0.next_index(held.log.core())?;
         held.reach(index);
         Some(index)
     }

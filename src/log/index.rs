@@ -278,7 +278,8 @@ impl<'g> Place<'g> {
     }
 
     /// Makes sure that the cell exists (rule 2).
-    #[inline]
+    #[inline(always)]
+    #[allow(clippy::inline_always, reason = "a match, in the one short function of an append")]
     pub(crate) fn reserve(self, index: &Index, guard: &'g Guard) -> Cell<'g> {
         match self {
             Place::There(cell) => cell,

@@ -39,14 +39,6 @@ impl List {
         }
     }
 
-    /// Whether a cell belongs to the list.
-    fn has(self, cell: u64) -> bool {
-        match self {
-            List::Stream(_) => true,
-            List::Key(at) => at.is_in(cell),
-        }
-    }
-
     /// How many cells there are to walk over, those of other keys included.
     fn cost(self, core: &Core, guard: &Guard) -> u64 {
         let index = self.index(core);
@@ -157,6 +149,14 @@ impl ListWalk {
         Self { list, range, backwards, near: [0; NEAR], at: 0, len: 0 }
     }
 
+    /// The index of the next slot.
+    #[inline]
+    pub(crate) fn next_index(&mut self, core: &Core) -> Option<u64> {
+        let index = self.peek(core)?;
+        self.at += 1;
+        Some(index)
+    }
+
     /// The index of the next slot, without going on.
     #[inline]
     pub(crate) fn peek(&mut self, core: &Core) -> Option<u64> {
@@ -205,19 +205,27 @@ impl ListWalk {
 
     /// Keeps the positions of those cells that belong to the list, in order. Whether there are any.
     fn keep(&mut self, copied: usize) -> bool {
-        let mut kept = 0;
-        for at in 0..copied {
-            let cell = self.near[at];
-            if self.list.has(cell) {
-                self.near[kept] = self.list.order(cell);
-                kept += 1;
-            }
-        }
+        let kept = match self.list {
+            List::Stream(_) => copied,
+            List::Key(at) => self.keep_of(at, copied),
+        };
         if self.backwards {
             self.near[..kept].reverse();
         }
         (self.at, self.len) = (0, kept);
         kept > 0
+    }
+
+    fn keep_of(&mut self, spread: Spread, copied: usize) -> usize {
+        let mut kept = 0;
+        for at in 0..copied {
+            let cell = self.near[at];
+            if spread.is_in(cell) {
+                self.near[kept] = position_of(cell);
+                kept += 1;
+            }
+        }
+        kept
     }
 }
 
