@@ -410,7 +410,7 @@ impl<S: EventStore> MessageStore<S> {
     #[allow(clippy::must_use_candidate, reason = "mostly nobody asks")]
     pub fn end_session(&self, id: &str) -> bool {
         self.with(|state| match state.sessions.find(id) {
-            Some(session) => state.sessions.end(&session, state.now()),
+            Some(session) => session.end(state.now()),
             None => false,
         })
         .unwrap_or(false)

@@ -98,7 +98,7 @@ impl<S: EventStore> Session<S> {
     /// then. Lock-free.
     #[allow(clippy::must_use_candidate, reason = "mostly nobody asks")]
     pub fn end(&self) -> bool {
-        self.state.sessions.end(&self.listed, self.state.now())
+        self.listed.end(self.state.now())
     }
 
     /// Whether it was ended. Wait-free.

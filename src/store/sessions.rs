@@ -104,8 +104,8 @@ impl Listed {
         self.ended.load(Ordering::Relaxed) != OPEN
     }
 
-    /// Ends it, unless it is ended.
-    fn end(&self, now: Timestamp) -> bool {
+    /// Ends it; whether it was open. An ended session is nobody's current one.
+    pub(super) fn end(&self, now: Timestamp) -> bool {
         let now = now.as_nanos().max(i64::MIN + 1).cast_unsigned();
         self.ended.compare_exchange(OPEN, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
@@ -182,20 +182,9 @@ impl Sessions {
         self.current.change(|_| Some(Some(session.clone())));
     }
 
-    /// The current session; none when there is none.
+    /// The current session; none when there is none, or when it was ended.
     pub(super) fn current(&self) -> Option<Arc<Listed>> {
-        // One that was ended while it was made the current one is not.
         self.current.load().get().filter(|session| !session.is_ended()).cloned()
-    }
-
-    /// Ends a session; whether it was open. No session is current then, if it was.
-    pub(super) fn end(&self, session: &Listed, now: Timestamp) -> bool {
-        let ended = session.end(now);
-        self.current.change(|current| match current {
-            Some(current) if std::ptr::eq(&raw const **current, session) => Some(None),
-            _ => None,
-        });
-        ended
     }
 
     /// Takes an ended session off the list; whether it was there.
