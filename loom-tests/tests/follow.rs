@@ -5,8 +5,12 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use annals::{AppendError, AppendOptions, Envelope, Followed, Follower, NothingYet, OnFailure, SubscribeError, WaitError};
-use annals_loom::{Got, Witness, appending, check_no_failure, event, explore, fill, observe, subscribe, watched_log};
+use annals::{
+    AppendError, AppendOptions, Envelope, Followed, Follower, NothingYet, OnFailure, SubscribeError, WaitError,
+};
+use annals_loom::{
+    Got, Witness, appending, check_no_failure, event, explore, fill, observe, subscribe, warm, watched_log,
+};
 use futures_core::Stream as _;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
@@ -115,26 +119,26 @@ impl std::task::Wake for Flag {
 #[test]
 fn an_append_returns_after_the_waking() {
     for of_stream in [false, true] {
-        explore("an_append_returns_after_the_waking", 2, [1, 2], move |notes| {
+        explore("an_append_returns_after_the_waking", 3, [3, 4], move |notes| {
             let log = watched_log();
             let stream = log.stream("s").unwrap();
+            // Their own from the start: an appender that comes out of the pool comes after whoever put it there.
+            let appenders = [warm(&stream), warm(&stream)];
             let mut follower = pin!(if of_stream { stream.follow() } else { log.follow() });
             let flag = std::sync::Arc::new(Flag::default());
             let waker = flag.clone().into();
             let mut context = Context::from_waker(&waker);
             assert!(matches!(follower.as_mut().poll_next(&mut context), Poll::Ready(Some(Followed::CaughtUp(_)))));
             assert!(follower.as_mut().poll_next(&mut context).is_pending());
-            let appenders: Vec<_> = (0..2)
-                .map(|_| {
-                    let (stream, flag) = (stream.clone(), flag.clone());
-                    thread::spawn(move || {
-                        let appended = stream.log().appender().append(&stream, event("e")).unwrap();
-                        assert_ne!(flag.0.load(Ordering::Relaxed), 0);
-                        appended.position.get()
-                    })
+            let threads = appenders.map(|mut appender| {
+                let (stream, flag) = (stream.clone(), flag.clone());
+                thread::spawn(move || {
+                    let appended = appender.append(&stream, event("e")).unwrap();
+                    assert_ne!(flag.0.load(Ordering::Relaxed), 0);
+                    appended.position.get()
                 })
-                .collect();
-            let positions: Vec<_> = appenders.into_iter().map(|appender| appender.join().unwrap()).collect();
+            });
+            let positions = threads.map(|thread| thread.join().unwrap());
             notes.note(positions[0]);
         });
     }

@@ -102,8 +102,8 @@ impl Tail {
     /// Whether the slot of what is next stays empty for ever.
     fn is_closed(&self) -> bool {
         match self.held.slot(self.next) {
-            // Acquire: pairs with the swap of the mark.
-            Some(slot) => Seen::of(slot.load(Ordering::Acquire)) == Seen::Closed,
+            // Relaxed: it is looked at once more, with Acquire, before the end is told.
+            Some(slot) => Seen::of(slot.load(Ordering::Relaxed)) == Seen::Closed,
             None => self.held.log.is_closed(),
         }
     }

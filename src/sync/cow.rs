@@ -98,7 +98,7 @@ mod imp {
 
     struct Kept<T> {
         value: T,
-        /// How often it was let go of. Each one who does comes after those before.
+        /// How often it was let go of. The last one who does comes after those before.
         left: AtomicU32,
     }
 
@@ -191,11 +191,11 @@ mod imp {
     impl<T> Drop for Loaded<T> {
         fn drop(&mut self) {
             let Some(kept) = self.1.take() else { return };
-            // Release: pairs with the Acquire of those who let go later.
-            kept.left.fetch_add(1, Ordering::AcqRel);
+            // Release: pairs with the Acquire of the last one. No more: readers of one value are not in order.
+            kept.left.fetch_add(1, Ordering::Release);
             if let Some(last) = Arc::into_inner(kept) {
                 // Acquire: whatever others did comes before the drop.
-                last.left.fetch_add(0, Ordering::AcqRel);
+                last.left.fetch_add(0, Ordering::Acquire);
             }
         }
     }
