@@ -448,7 +448,7 @@ def main():
         print(f"| {row} | {verdict} | {rows[row][1]} |", flush=True)
     print(f"\n{len(wanted)} weakenings, {time.monotonic() - started:.0f} s with building and measuring.")
     if arguments.write:
-        now = [(row_of(*it), *rows.get(row_of(*it), ("not run yet", ""))) for it in everything]
+        now = [(row_of(*it), *rows.get(row_of(*it), ("not run yet", "0"))) for it in everything]
         PAGE.write_text(before + HEAD + "".join(f"| {row} | {verdict} | {s} |\n" for row, verdict, s in now))
     sys.exit(not all_will_do)
 
