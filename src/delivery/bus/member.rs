@@ -8,17 +8,21 @@ use crate::delivery::outcome::{Outcome, message_of};
 use crate::delivery::set;
 use crate::sync::{Arc, StdArc, counted};
 
-type Called<V> = dyn Fn(&V) -> Result<(), Box<dyn Error + Send + Sync>> + Send + Sync;
+/// Two words, as small as can be: a delivery goes through them one by one.
+pub(super) struct Member<V: 'static>(Arc<dyn Subscriber<V>>);
 
-/// What the user gave us, ready to be called.
-pub(super) struct Handler<V: 'static>(Arc<Called<V>>);
+/// What a member is, whatever its handler is.
+trait Subscriber<V>: Send + Sync {
+    fn call(&self, value: &V) -> Result<(), Box<dyn Error + Send + Sync>>;
+    fn number(&self) -> u64;
+    fn is_closed(&self) -> bool;
+}
 
-/// Three words and a number: from a set to a handler it is one step.
-pub(super) struct Member<V: 'static> {
-    handler: Arc<Called<V>>,
-    /// Behind the handler, and so dropped after it: the last ticket goes when the handler has gone.
-    ticket: Arc<Ticket>,
+struct Subscribed<F> {
+    handler: Isolated<F>,
     number: u64,
+    /// Behind the handler, and so dropped after it: the door opens when the handler has gone.
+    ticket: Ticket,
 }
 
 /// Drops what is in it, and keeps its panic, too: it is dropped wherever the last set goes, in a publish of anybody's.
@@ -33,41 +37,51 @@ impl<F> Drop for Isolated<F> {
     }
 }
 
-impl<V: 'static> Handler<V> {
-    pub(super) fn new<R: Outcome>(handler: impl Fn(&V) -> R + Send + Sync + 'static) -> Self {
-        let handler = Isolated(Some(handler));
-        let made: StdArc<Called<V>> = StdArc::new(move |value: &V| {
-            let isolated = &handler;
-            isolated.0.as_ref().map_or(Ok(()), |handler| handler(value).into_result())
-        });
-        Self(counted(made))
+impl<V, R: Outcome, F: Fn(&V) -> R + Send + Sync> Subscriber<V> for Subscribed<F> {
+    #[inline]
+    fn call(&self, value: &V) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.handler.0.as_ref().map_or(Ok(()), |handler| handler(value).into_result())
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn is_closed(&self) -> bool {
+        self.ticket.door().is_closed()
     }
 }
 
 impl<V: 'static> Member<V> {
-    pub(super) fn new(number: u64, handler: Handler<V>, ticket: Ticket) -> Self {
-        Self { handler: handler.0, ticket: Arc::new(ticket), number }
+    pub(super) fn new<R: Outcome>(
+        number: u64,
+        handler: impl Fn(&V) -> R + Send + Sync + 'static,
+        ticket: Ticket,
+    ) -> Self {
+        let made: StdArc<dyn Subscriber<V>> =
+            StdArc::new(Subscribed { handler: Isolated(Some(handler)), number, ticket });
+        Self(counted(made))
     }
 
     #[inline]
     pub(super) fn call(&self, value: &V) -> Result<(), Box<dyn Error + Send + Sync>> {
-        (self.handler)(value)
+        self.0.call(value)
     }
 
     #[cold]
     pub(super) fn is_closed(&self) -> bool {
-        self.ticket.door().is_closed()
+        self.0.is_closed()
     }
 }
 
 impl<V: 'static> Clone for Member<V> {
     fn clone(&self) -> Self {
-        Self { handler: self.handler.clone(), ticket: self.ticket.clone(), number: self.number }
+        Self(self.0.clone())
     }
 }
 
 impl<V: 'static> set::Member for Member<V> {
     fn number(&self) -> u64 {
-        self.number
+        self.0.number()
     }
 }
