@@ -7,7 +7,9 @@
 use std::hint::black_box;
 use std::process::ExitCode;
 
-use annals::{AppendOptions, Appender, Batch, Condition, Cursor, Expected, Log, Message, Query, Revision, Stream};
+use annals::{
+    AppendOptions, Appender, Batch, Condition, Cursor, Expected, Indexes, Log, Message, Name, Query, Revision, Stream,
+};
 use annals_benches::load::{self, ids, scattered, timeless};
 
 /// Enough for chunks, segments and index blocks to be a steady part of an operation, and for the keys of the hash, which
@@ -21,7 +23,7 @@ struct Workload {
     run: fn(),
 }
 
-const ALL: [Workload; 16] = [
+const ALL: [Workload; 21] = [
     Workload { name: "append, payload shared", run: append_shared },
     Workload { name: "append, 64 bytes copied", run: append_copied },
     Workload { name: "append with time, coarse clock", run: append_coarse },
@@ -38,6 +40,11 @@ const ALL: [Workload; 16] = [
     Workload { name: "read 1,000 interleaved streams, an envelope", run: read_streams },
     Workload { name: "get at random, View::get", run: get_from_view },
     Workload { name: "get at random, Log::get", run: get_from_log },
+    Workload { name: "append with one tag, not indexed", run: append_tagged },
+    Workload { name: "append with one tag, indexed", run: append_tagged_indexed },
+    Workload { name: "filtered read by name, an envelope looked at", run: filter_by_name },
+    Workload { name: "filtered read by tag, an envelope looked at", run: filter_by_tag },
+    Workload { name: "read by tag, indexed, an envelope", run: read_by_tag },
 ];
 
 fn main() -> ExitCode {
@@ -239,5 +246,81 @@ fn get_from_log() {
     measured(|n| {
         let envelope = log.get(scattered(n, OPS as usize) as u64 + 1).expect("it is there");
         black_box(envelope.payload()[0]);
+    });
+}
+
+/// One of [`STREAMS`] tags, the n-th.
+fn tag(n: u64) -> Name<'static> {
+    Name::new(format!("account:{:06}", scattered(n, STREAMS))).expect("the name is valid")
+}
+
+fn tagged(tag: Name<'static>) -> Message<'static> {
+    Message::builder(load::DEPOSITED).payload(&load::CONTENT).tag(tag).build().expect("the names are valid")
+}
+
+/// The message and its tag are made beforehand.
+fn append_tagged_to(log: &Log) {
+    let (stream, mut appender) = one_stream(log);
+    let mut messages: Vec<Message<'static>> = (0..OPS).rev().map(|n| tagged(tag(n))).collect();
+    measured(|_| {
+        let message = messages.pop().expect("there are as many");
+        black_box(appender.append(&stream, message).expect("nothing is in the way").position);
+    });
+}
+
+fn append_tagged() {
+    append_tagged_to(&timeless());
+}
+
+fn with_tags() -> Log {
+    Log::builder().no_clock().indexes(Indexes::new().tags()).build().expect("the settings are in range")
+}
+
+fn append_tagged_indexed() {
+    append_tagged_to(&with_tags());
+}
+
+/// One record in so many is looked for.
+const RARE: u64 = 100;
+const RARE_TAG: Name<'static> = Name::from_static("account:rare");
+
+/// A log of [`OPS`] envelopes with a name and a tag each, the rare ones now and then.
+fn fill_rarely(log: &Log) {
+    let (stream, mut appender) = one_stream(log);
+    for n in 0..OPS {
+        let rare = n.is_multiple_of(RARE);
+        let name = if rare { load::WITHDRAWN } else { load::DEPOSITED };
+        let tag = if rare { RARE_TAG } else { tag(n) };
+        let message = Message::builder(name).payload(&load::CONTENT).tag(tag).build().expect("the names are valid");
+        appender.append(&stream, message).expect("nothing is in the way");
+    }
+}
+
+/// Each operation is an envelope that the read passes over or finds.
+fn filter(query: Query) {
+    let log = timeless();
+    fill_rarely(&log);
+    let mut cursor = log.read().matching(query).cursor();
+    measured(|n| assert!(!n.is_multiple_of(RARE) || looked_at(&mut cursor)));
+}
+
+fn filter_by_name() {
+    filter(Query::name(&load::WITHDRAWN).expect("the name is valid"));
+}
+
+fn filter_by_tag() {
+    filter(Query::tag(&RARE_TAG).expect("the name is valid"));
+}
+
+/// The same read again and again, opening a cursor for each.
+fn read_by_tag() {
+    let log = with_tags();
+    fill_rarely(&log);
+    let query = Query::tag(&RARE_TAG).expect("the name is valid");
+    let mut cursor = log.read().matching(query.clone()).cursor();
+    measured(|_| {
+        while !looked_at(&mut cursor) {
+            cursor = log.read().matching(query.clone()).cursor();
+        }
     });
 }

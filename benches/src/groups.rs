@@ -3,8 +3,10 @@
 pub mod append;
 pub mod bus;
 pub mod contention;
+pub mod filter;
 pub mod following;
 #[cfg(feature = "published")]
 pub mod published;
 pub mod read;
+pub mod store;
 pub mod subscribers;

@@ -3,6 +3,7 @@
 //! A [`measure::Group`] is one piece of work, done by us and by rivals. The criterion benches and the table run the same
 //! groups, so that both tell of the same thing.
 
+pub mod by_hand;
 pub mod groups;
 pub mod load;
 pub mod measure;

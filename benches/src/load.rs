@@ -1,6 +1,6 @@
 //! The record that everybody stores: a stream, the name "Deposited", 64 bytes.
 
-use annals::{Log, Message, Name};
+use annals::{Kind, Log, Message, MessageBuilder, Name};
 use bytes::Bytes;
 
 pub const DEPOSITED: Name<'static> = Name::from_static("Deposited");
@@ -64,4 +64,75 @@ pub fn ids(count: usize) -> Vec<String> {
 pub fn scattered(n: u64, count: usize) -> usize {
     // The step is a prime that divides none of the counts in use.
     (n.wrapping_mul(61_927) % count as u64) as usize
+}
+
+/// What a message says, in texts that are somebody else's: both sides copy them.
+#[derive(Clone, Copy)]
+pub struct Said<'t> {
+    pub stream: &'t str,
+    pub kind: Kind,
+    pub name: &'static str,
+    pub tag: &'t str,
+    pub correlation: Option<&'t str>,
+    pub session: Option<&'t str>,
+    pub message_id: Option<&'t str>,
+}
+
+impl<'t> Said<'t> {
+    /// As a message with 64 bytes to be copied.
+    pub fn message(&self) -> Message<'t> {
+        let mut message = Message::builder(self.name).kind(self.kind).payload(&CONTENT).tag(self.tag);
+        message = self.correlation.into_iter().fold(message, MessageBuilder::correlation_id);
+        message = self.session.into_iter().fold(message, MessageBuilder::session_id);
+        message = self.message_id.into_iter().fold(message, MessageBuilder::message_id);
+        message.build().expect("the names are valid")
+    }
+}
+
+/// The texts of an application: 1,000 streams in 10 categories, 20 names, 10,000 tags, a correlation for each 20 messages, a
+/// session for each 100, and an id for each.
+pub struct Texts {
+    streams: Vec<String>,
+    tags: Vec<String>,
+    numbered: Vec<String>,
+}
+
+impl Texts {
+    pub const STREAMS: usize = 1_000;
+    const NAMES: [&'static str; 20] = [
+        "Opened", "Deposited", "Withdrawn", "Closed", "Frozen", "Placed", "Paid", "Sent", "Returned", "Refunded",
+        "Invited", "Joined", "Left", "Renamed", "Moved", "Booked", "Cancelled", "Confirmed", "Reminded", "Expired",
+    ];
+
+    /// For so many messages, made once.
+    pub fn new(messages: usize) -> Self {
+        Self {
+            streams: (0..Self::STREAMS).map(|n| format!("category{}-{n:06}", n % 10)).collect(),
+            tags: (0..10_000).map(|n| format!("account:{n:06}")).collect(),
+            numbered: (0..messages).map(|n| format!("{n:08}-4bf9-41d2-8f0e-3d7c5a9b1e62")).collect(),
+        }
+    }
+
+    pub fn streams(&self) -> &[String] {
+        &self.streams
+    }
+
+    /// The stream of the n-th message.
+    pub fn stream_of(n: u64) -> usize {
+        scattered(n, Self::STREAMS)
+    }
+
+    /// What the n-th message says.
+    pub fn said(&self, n: u64) -> Said<'_> {
+        let numbered = |n: u64| Some(self.numbered[n as usize].as_str());
+        Said {
+            stream: &self.streams[Self::stream_of(n)],
+            kind: Kind::Event,
+            name: Self::NAMES[scattered(n, Self::NAMES.len())],
+            tag: &self.tags[scattered(n, self.tags.len())],
+            correlation: numbered(n / 20),
+            session: numbered(n / 100),
+            message_id: numbered(n),
+        }
+    }
 }

@@ -147,6 +147,11 @@ impl Paired {
         median(self.rounds.iter().map(|round| by.of(round[contender]) / self.ops as f64))
     }
 
+    /// Median over the rounds of what one took more than another inside each, nanoseconds an operation.
+    pub fn more(&self, one: usize, other: usize, by: By) -> f64 {
+        median(self.rounds.iter().map(|round| (by.of(round[one]) - by.of(round[other])) / self.ops as f64))
+    }
+
     /// Median over the rounds of the ratio inside each round: what both suffered alike falls out.
     pub fn ratio(&self, ours: usize, rival: usize, by: By) -> f64 {
         median(self.rounds.iter().map(|round| by.of(round[ours]) / by.of(round[rival])))

@@ -3,6 +3,8 @@
 //! All of them append one record with 64 bytes of payload to one stream, on condition that nothing was appended to it since
 //! the caller last knew of it. Ids, tags and queries that a caller can keep are made beforehand.
 
+pub mod filtered;
+
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;

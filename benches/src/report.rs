@@ -27,6 +27,26 @@ fn row(group: &Group, paired: &Paired, at: usize) {
     println!("| {title} | {bold}{name}{bold} | {cpu:.1} | {wall:.1} | {ratio} |");
 }
 
+pub fn cost_head() {
+    println!("| work | who | CPU ns/op | more than the first | ÷ the first |");
+    println!("| --- | --- | ---: | ---: | ---: |");
+}
+
+/// Measures a group and prints its rows; what each takes more than the first contender.
+pub fn costs(group: &mut Group, rounds: usize) {
+    let paired = Paired::measure(group, rounds);
+    for (at, contender) in group.contenders.iter().enumerate() {
+        let title = if at == 0 { group.title } else { "" };
+        let bold = if contender.ours { "**" } else { "" };
+        let (nanos, name) = (paired.nanos(at, group.by), contender.name);
+        let (more, ratio) = match at {
+            0 => (String::new(), String::new()),
+            _ => (format!("{:.1}", paired.more(at, 0, group.by)), ratio(paired.ratio(at, 0, group.by))),
+        };
+        println!("| {title} | {bold}{name}{bold} | {nanos:.1} | {more} | {ratio} |");
+    }
+}
+
 /// Four digits where two would tell nothing.
 fn ratio(value: f64) -> String {
     let digits = if value < 0.1 { 4 } else { 2 };

@@ -149,12 +149,14 @@ impl Cursor {
                     self.left -= self.run.end - self.run.start;
                     continue;
                 }
+                Walk::Log(log) if let Some(query) = &self.query => log.next_match(&mut self.held, query)?,
                 Walk::Log(log) => log.next_index(&mut self.held)?,
                 Walk::Stream(stream) => stream.next_index(&mut self.held)?,
                 Walk::Lists(lists) => lists.next_index(&mut self.held)?,
             };
             let Some(record) = self.held.record(index) else { continue };
-            if self.query.as_ref().is_none_or(|query| selects(query, record)) {
+            let found = matches!(self.walk, Walk::Log(_));
+            if found || self.query.as_ref().is_none_or(|query| selects(query, record)) {
                 self.left -= 1;
                 // SAFETY: the held segment keeps the record; it is let go of only by a later call or by the drop of the
                 // cursor, which end the loan.
@@ -297,6 +299,24 @@ impl LogWalk {
         }
         self.run.start += 1;
         Some(self.run.start - 1)
+    }
+
+    /// The next index whose record a query selects, which lies in the held segment. What is removed meanwhile is looked at as
+    /// long as the segment is held: whether an index that is found is still there, the caller asks.
+    #[inline(never)]
+    fn next_match(&mut self, held: &mut Held, query: &Query) -> Option<u64> {
+        loop {
+            let Range { start, end } = self.run;
+            if start < end
+                // SAFETY: held until the cursor moves on.
+                && let Some(segment) = held.segment.map(|segment| unsafe { Segment::at(segment.as_ptr()) })
+                && let Some(found) = segment.find(start, end, self.backwards, |record| query.matches(&record))
+            {
+                self.run = if self.backwards { Range { start, end: found } } else { Range { start: found + 1, end } };
+                return Some(found);
+            }
+            self.run = self.next_run(held, u64::MAX)?;
+        }
     }
 
     /// Takes hold of the segment of the next index, and returns the indexes that are to be read in it, forwards `most` at

@@ -491,6 +491,7 @@ impl Drop for Died {
 }
 
 impl Recorded for Record<'_> {
+    #[inline]
     fn kind(&self) -> Kind {
         if self.header().flags & COMMAND != 0 { Kind::Command } else { Kind::Event }
     }
@@ -499,16 +500,18 @@ impl Recorded for Record<'_> {
         self.entry().name()
     }
 
+    #[inline]
     fn name(&self) -> &str {
         self.text()
     }
 
+    #[inline]
     fn has_tag(&self, tag: &str) -> bool {
         self.attributes().tags().has(tag)
     }
 
-    fn id(&self, which: Id) -> Option<&str> {
-        self.attributes().id(which)
+    fn id(&self, which: Id) -> Option<&[u8]> {
+        self.attributes().id_bytes(which)
     }
 
     #[cfg(feature = "json")]

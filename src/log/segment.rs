@@ -182,14 +182,30 @@ impl Segment {
     /// The record at `index`, which lies in this segment and was seen finished by the caller.
     #[inline]
     pub(crate) fn record(&self, index: u64) -> Record<'_> {
+        Self::finished(self.slot(index))
+    }
+
+    /// The record in a slot of a segment that the caller has seen finished.
+    #[inline]
+    fn finished(slot: &Slot) -> Record<'_> {
         // Relaxed: the caller's Acquire of the mark on this slot or a later one has published the record.
-        let value = self.slot(index).load(Ordering::Relaxed);
+        let value = slot.load(Ordering::Relaxed);
         debug_assert!(matches!(Seen::of(value), Seen::Done(_) | Seen::More(_)), "a finished slot stays finished");
         let Some(record) = NonNull::new(value.map_addr(|at| at & !TAGS)) else {
             unreachable!("finished, so not empty")
         };
         // SAFETY: a linked or held segment keeps its records.
         unsafe { Record::new(record) }
+    }
+
+    /// The first index from `from` to `to`, or backwards the last, whose record is wanted. Both lie in this segment, and all
+    /// records between them were seen finished by the caller.
+    #[inline]
+    pub(crate) fn find(&self, from: u64, to: u64, backwards: bool, wanted: impl Fn(Record<'_>) -> bool) -> Option<u64> {
+        let slots = &self.slots[as_index(from - self.first)..as_index(to - self.first)];
+        let found = |slot: &Slot| wanted(Self::finished(slot));
+        let at = if backwards { slots.iter().rposition(found) } else { slots.iter().position(found) };
+        at.map(|at| from + at as u64)
     }
 
     /// The time as of `index`: that of the record before.

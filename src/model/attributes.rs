@@ -15,6 +15,7 @@
 use std::borrow::Cow;
 
 use super::name::Name;
+use super::query::same;
 use super::time::Timestamp;
 
 /// What most messages do not have, before it is encoded.
@@ -149,9 +150,14 @@ impl<'r> Attributes<'r> {
     }
 
     pub(crate) fn id(self, which: Id) -> Option<&'r str> {
+        self.id_bytes(which).map(text)
+    }
+
+    /// The bytes of an id, for comparisons: nothing is checked.
+    pub(crate) fn id_bytes(self, which: Id) -> Option<&'r [u8]> {
         let (mut from, has) = self.after_tags();
         if has & HAS_TIME != 0 {
-            from.time();
+            from.take(8);
         }
         let mut found = None;
         for id in 0..=which as usize {
@@ -201,14 +207,14 @@ impl<'r> Reader<'r> {
         Timestamp::from_nanos(self.take(8).try_into().map_or(0, i64::from_le_bytes))
     }
 
-    fn text(&mut self, len: usize) -> &'r str {
-        std::str::from_utf8(self.take(len)).expect("text was encoded from a str")
-    }
-
-    fn short(&mut self) -> &'r str {
+    fn short(&mut self) -> &'r [u8] {
         let len = self.take(1).first().copied().unwrap_or(0);
-        self.text(len.into())
+        self.take(len.into())
     }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("text was encoded from a str")
 }
 
 /// The tags of an envelope, in the order they were given.
@@ -221,7 +227,7 @@ impl Tags<'_> {
         let mut from = self.0;
         while let [len, rest @ ..] = from.0 {
             let (text, rest) = rest.split_at(usize::from(*len));
-            if text == tag.as_bytes() {
+            if same(text, tag.as_bytes()) {
                 return true;
             }
             from.0 = rest;
@@ -234,7 +240,7 @@ impl<'r> Iterator for Tags<'r> {
     type Item = &'r str;
 
     fn next(&mut self) -> Option<&'r str> {
-        (!self.0.0.is_empty()).then(|| self.0.short())
+        (!self.0.0.is_empty()).then(|| text(self.0.short()))
     }
 }
 
@@ -249,9 +255,9 @@ impl<'r> Iterator for Headers<'r> {
         if self.0.0.is_empty() {
             return None;
         }
-        let key = self.0.short();
+        let key = text(self.0.short());
         let len = self.0.u32();
-        Some((key, self.0.text(len)))
+        Some((key, text(self.0.take(len))))
     }
 }
 

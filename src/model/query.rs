@@ -126,8 +126,9 @@ impl Query {
     }
 
     /// Whether it matches. Allocates nothing (but while it reads JSON, see there), calls nothing of the user's.
+    #[inline]
     pub(crate) fn matches(&self, recorded: &impl Recorded) -> bool {
-        self.items.is_empty() || self.items.iter().any(|item| item.matches(recorded))
+        self.items.is_empty() || self.items.iter().any(|item| item.may_match(recorded) && item.matches_rest(recorded))
     }
 }
 
@@ -267,17 +268,29 @@ impl Item {
         Ok(self)
     }
 
-    fn matches(&self, recorded: &impl Recorded) -> bool {
+    /// What mostly decides, and lies at the beginning of a record. Inlined into the loops over many.
+    #[inline]
+    fn may_match(&self, recorded: &impl Recorded) -> bool {
         self.kind.is_none_or(|kind| kind == recorded.kind())
-            && one_of(&self.names, || Some(recorded.name()))
-            && one_of(&self.streams, || Some(recorded.stream()))
-            && one_of(&self.categories, || Some(category_of(recorded.stream())))
-            && self.tags.iter().all(|tag| recorded.has_tag(tag))
+            && (self.names.is_empty() || one_of(&self.names, recorded.name().as_bytes()))
+    }
+
+    /// All that [`may_match`](Self::may_match) does not ask.
+    #[inline(never)]
+    fn matches_rest(&self, recorded: &impl Recorded) -> bool {
+        if !self.tags.iter().all(|tag| recorded.has_tag(tag)) {
+            return false;
+        }
+        let id_of = |wanted: &[Box<str>], which| {
+            wanted.is_empty() || recorded.id(which).is_some_and(|actual| one_of(wanted, actual))
+        };
+        (self.streams.is_empty() || one_of(&self.streams, recorded.stream().as_bytes()))
+            && (self.categories.is_empty() || self.categories.iter().any(|it| is_in(recorded.stream(), it)))
             && self.matches_correlation(recorded)
-            && one_of(&self.requests, || recorded.id(Id::Request))
-            && one_of(&self.sessions, || recorded.id(Id::Session))
+            && id_of(&self.requests, Id::Request)
+            && id_of(&self.sessions, Id::Session)
             && (!self.no_session || recorded.id(Id::Session).is_none())
-            && one_of(&self.message_ids, || recorded.id(Id::Message))
+            && id_of(&self.message_ids, Id::Message)
             && self.matches_fields(recorded)
     }
 
@@ -298,8 +311,8 @@ impl Item {
             return true;
         }
         recorded.id(Id::Correlation).is_some_and(|id| {
-            self.correlations.iter().any(|wanted| &**wanted == id)
-                || self.correlation_prefixes.iter().any(|prefix| id.starts_with(&**prefix))
+            one_of(&self.correlations, id)
+                || self.correlation_prefixes.iter().any(|prefix| id.starts_with(prefix.as_bytes()))
         })
     }
 }
@@ -334,12 +347,22 @@ impl Item {
     }
 }
 
-/// No wish, or one of the wishes.
-fn one_of<'r>(wanted: &[Box<str>], actual: impl FnOnce() -> Option<&'r str>) -> bool {
-    if wanted.is_empty() {
-        return true;
+#[inline]
+fn one_of(wanted: &[Box<str>], actual: &[u8]) -> bool {
+    wanted.iter().any(|wish| same(wish.as_bytes(), actual))
+}
+
+/// Whether two texts are the same. Texts that have one length and are looked for mostly begin alike and differ at their ends:
+/// so those are compared first.
+#[inline]
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
     }
-    actual().is_some_and(|actual| wanted.iter().any(|wish| &**wish == actual))
+    match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        (Some(end), Some(other_end)) => end == other_end && one == other,
+        _ => one == other,
+    }
 }
 
 /// What a query looks at.
@@ -348,9 +371,15 @@ pub(crate) trait Recorded {
     fn stream(&self) -> &str;
     fn name(&self) -> &str;
     fn has_tag(&self, tag: &str) -> bool;
-    fn id(&self, which: Id) -> Option<&str>;
+    fn id(&self, which: Id) -> Option<&[u8]>;
     #[cfg(feature = "json")]
     fn payload(&self) -> &[u8];
+}
+
+/// Whether a stream is in a category; without looking for the end of the category first.
+fn is_in(stream: &str, category: &str) -> bool {
+    let begins = stream.strip_prefix(category).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    begins && !category.contains('-')
 }
 
 /// The part of a stream id before the first `-`; the whole id when there is none.
