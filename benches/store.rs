@@ -38,6 +38,13 @@ fn main() {
             report::rows(&mut group, rounds);
         }
     });
+    #[cfg(feature = "published")]
+    {
+        let mut group = filter::published();
+        if wanted(&group) {
+            report::rows(&mut group, rounds);
+        }
+    }
     for make in store::ALL {
         let mut group = make();
         if wanted(&group) {

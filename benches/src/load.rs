@@ -100,8 +100,26 @@ pub struct Texts {
 impl Texts {
     pub const STREAMS: usize = 1_000;
     const NAMES: [&'static str; 20] = [
-        "Opened", "Deposited", "Withdrawn", "Closed", "Frozen", "Placed", "Paid", "Sent", "Returned", "Refunded",
-        "Invited", "Joined", "Left", "Renamed", "Moved", "Booked", "Cancelled", "Confirmed", "Reminded", "Expired",
+        "Opened",
+        "Deposited",
+        "Withdrawn",
+        "Closed",
+        "Frozen",
+        "Placed",
+        "Paid",
+        "Sent",
+        "Returned",
+        "Refunded",
+        "Invited",
+        "Joined",
+        "Left",
+        "Renamed",
+        "Moved",
+        "Booked",
+        "Cancelled",
+        "Confirmed",
+        "Reminded",
+        "Expired",
     ];
 
     /// For so many messages, made once.

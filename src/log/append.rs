@@ -3,11 +3,12 @@
 use std::num::NonZeroU64;
 use std::ptr::NonNull;
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::core::{Core, HELPED, HINT_LAG, LOST, Local, Spot};
 use super::counts::Sums;
 use super::directory::Entry;
+use super::keyed::Besides;
 use super::keys::{KEYED_LIMIT, KeyPlan};
 use super::reclaim::Guard;
 use super::record::{Draft, Header, Record};
@@ -62,13 +63,6 @@ pub(crate) struct BatchPlan<'e> {
     pub(crate) keys: KeyPlan,
 }
 
-impl<'e> BatchPlan<'e> {
-    /// For one record of a stream, which is to be added.
-    pub(crate) fn of_one(entry: &'e Entry, expected: Expected) -> Self {
-        Self { streams: smallvec![StreamPlan { entry, expected, count: 1, next: 0 }], ..Self::default() }
-    }
-}
-
 /// Where a record went.
 #[derive(Clone, Copy)]
 pub(crate) struct Placed {
@@ -100,19 +94,21 @@ impl Core {
         guard: &Guard,
     ) -> Option<Placed> {
         let spot = self.spot_from(local.next, guard);
-        match self.try_one(spot, local, entry, draft, now, admits, |_| Ok(()), guard) {
+        match self.try_one((), spot, local, entry, draft, now, admits, |_| Ok(()), guard) {
             Try::Won(placed) => Some(placed),
             Try::Refused(_) | Try::Not(..) => None,
         }
     }
 
-    /// Appends one record after a first try that did not, or when there is a condition.
+    /// Appends one record after a first try that did not, or when there is a condition, or keys.
     ///
     /// Lock-free: every try but the last means that another append took effect.
     #[cold]
     #[inline(never)]
+    #[allow(clippy::too_many_arguments, reason = "as `try_one`")]
     pub(crate) fn compete(
         &self,
+        besides: impl Besides,
         local: &mut Local,
         entry: &Entry,
         draft: Draft,
@@ -145,7 +141,7 @@ impl Core {
             let now = terms.now;
             let admits = |actual| expected.admits(actual);
             let check = |end| self.check(&mut terms, end, guard);
-            match self.try_one(spot, local, entry, draft, now, admits, check, guard) {
+            match self.try_one(besides, spot, local, entry, draft, now, admits, check, guard) {
                 Try::Won(placed) => {
                     if lost {
                         local.backoff.won_after_loss();
@@ -161,10 +157,11 @@ impl Core {
     /// One try: decides, swaps, finishes (2 to 5 at the head of `log`). `admits` is the expectation; `check` decides what it
     /// does not, against everything before an index.
     #[inline(always)]
-    #[allow(clippy::inline_always, reason = "into the two functions above, which are not inlined")]
+    #[allow(clippy::inline_always, reason = "into functions that are not inlined")]
     #[allow(clippy::too_many_arguments, reason = "as one value they would be written to memory and read back")]
     fn try_one<'g>(
         &self,
+        besides: impl Besides,
         spot: Spot<'g>,
         local: &mut Local,
         entry: &Entry,
@@ -176,6 +173,9 @@ impl Core {
     ) -> Try<'g> {
         let Some(slot) = spot.segment.get(spot.index) else { return Try::Not(spot, Seen::Empty) };
         self.keep_up(spot, local, guard);
+        if besides.is_full(spot.index) {
+            return Try::Refused(Refusal::Full);
+        }
         let place = entry.index.place(guard);
         let revision = place.revision();
         let actual = revision.checked_sub(1).map(Revision::new);
@@ -195,6 +195,7 @@ impl Core {
         let cell = place.reserve(&entry.index, guard);
         let position = NonZeroU64::MIN.saturating_add(spot.index);
         draft.place(position.get(), revision);
+        besides.place(draft, guard);
         self.stamp(draft, spot, now);
         // Release, of `decide`: publishes the record; pairs with the Acquire of every load of the slot. (Who wins has read the
         // null that the slot was made with: there is nothing to acquire.) What more that is: see there.
@@ -206,6 +207,7 @@ impl Core {
                 }
                 cell.enter(position.get());
                 self.begin(draft.record());
+                besides.enter(draft.record(), guard);
                 if stop::here(stop::ENTERED) {
                     return Try::Won(Placed { position, revision });
                 }

@@ -2,18 +2,18 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
-use std::num::NonZeroU64;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-use super::append::{BatchPlan, Placed, Refusal, Terms};
-use super::batch::{self, Batch, BatchAppended, draft_one};
+use super::append::{Placed, Refusal, Terms};
+use super::batch::{self, Batch, BatchAppended};
 use super::clock::Time;
 use super::core::{Core, Local, REFUSED};
 use super::directory::Entry;
 use super::envelope::Envelope;
 use super::error::{AppendError, ConditionFailed, Conflict, Rejected};
 use super::handle::{Log, Stream};
+use super::keys::KeyTable;
 use super::options::AppendOptions;
 use super::reclaim::Guard;
 use super::record::INLINE_MAX;
@@ -220,8 +220,8 @@ pub(crate) fn record(
     options: AppendOptions<'_>,
 ) -> AppendResult {
     let core = log.core();
-    if core.keys.is_some() {
-        return record_keyed(log, local, resolve, message, options);
+    if let Some(table) = &core.keys {
+        return record_keyed(log, local, table, resolve, message, options);
     }
     let mut message = Consumed(message);
     if !message.is_within(&core.config.limits) {
@@ -260,7 +260,7 @@ pub(crate) fn record(
         }
     }
     let terms = Terms { condition: options.condition, checked, now };
-    let result = core.compete(local, stream, draft, options.expected, terms, &guard);
+    let result = core.compete((), local, stream, draft, options.expected, terms, &guard);
     let envelope = (result.is_ok() && core.is_watched(stream)).then(|| Envelope::of(draft.record()));
     drop(guard);
     match result {
@@ -275,12 +275,13 @@ pub(crate) fn record(
     }
 }
 
-/// [`record`] in a log with indexes: as a batch of one, whose keys are placed with it.
+/// [`record`] in a log with indexes.
 #[cold]
 #[inline(never)]
 fn record_keyed(
     log: &Log,
     local: &mut Local,
+    table: &KeyTable,
     resolve: impl FnOnce(&Guard) -> Result<NonNull<Entry>, AppendError>,
     message: &mut Given<'_>,
     options: AppendOptions<'_>,
@@ -307,16 +308,14 @@ fn record_keyed(
     };
     // SAFETY: the caller's handle keeps the log, and the log its entries.
     let stream = unsafe { entry.as_ref() };
-    let mut plan = BatchPlan::of_one(stream, options.expected);
-    let draft = draft_one(core, local, &message, &mut plan, 0, false);
-    plan.drafts.push((0, draft));
-    let result = core.append_batch(local, &mut plan, Terms { condition: options.condition, checked, now });
+    table.keys_of(stream.name(), &message.parts(), &mut local.keys);
+    let draft = local.arena.draft_keyed(&message, core.config.shape, false, entry, &local.keys);
+    let terms = Terms { condition: options.condition, checked, now };
+    let result = core.compete(table, local, stream, draft, options.expected, terms, &guard);
     let envelope = (result.is_ok() && core.is_watched(stream)).then(|| Envelope::of(draft.record()));
-    let revision = draft.record().revision();
     drop(guard);
     match result {
-        Ok(index) => {
-            let placed = Placed { position: NonZeroU64::MIN.saturating_add(index), revision };
+        Ok(placed) => {
             let appended = message.recorded(core, placed, now);
             match envelope {
                 Some(envelope) => told(log, appended, &envelope, options.stored),

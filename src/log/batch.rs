@@ -450,7 +450,7 @@ fn draft_all(core: &Core, local: &mut Local, batch: &mut Batch<'_>, targets: &[u
 /// Builds a record, and counts its keys.
 #[inline(always)]
 #[allow(clippy::inline_always, reason = "into the loop over a batch")]
-pub(crate) fn draft_one(
+fn draft_one(
     core: &Core,
     local: &mut Local,
     message: &Message<'_>,
@@ -462,7 +462,7 @@ pub(crate) fn draft_one(
     let Some(table) = &core.keys else {
         return local.arena.draft(message, core.config.shape, linked, NonNull::from(entry));
     };
-    let keys = table.keys_of(entry.name(), &message.parts());
-    plan.keys.add(&keys);
-    local.arena.draft_keyed(message, core.config.shape, linked, NonNull::from(entry), &keys)
+    table.keys_of(entry.name(), &message.parts(), &mut local.keys);
+    plan.keys.add(&local.keys);
+    local.arena.draft_keyed(message, core.config.shape, linked, NonNull::from(entry), &local.keys)
 }

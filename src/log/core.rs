@@ -10,7 +10,7 @@ use super::clock::Time;
 use super::directory::Directory;
 use super::envelope::Envelope;
 use super::garbage::Garbage;
-use super::keys::{Indexes, KeyTable};
+use super::keys::{Indexes, KeyTable, Keys};
 use super::pool::Pool;
 use super::reclaim::{Domain, Guard, Participant};
 use super::record::Shape;
@@ -85,6 +85,8 @@ unsafe impl Sync for Core {}
 pub(crate) struct Local {
     pub(crate) participant: Participant,
     pub(crate) arena: Arena,
+    /// Room for the keys of a message.
+    pub(crate) keys: Keys,
     /// Where the log ended when this appender last looked; everything before is finished.
     pub(crate) next: u64,
     /// How far the end hint, as this appender last saw it, lets it go: the first index that it may not take.
@@ -133,6 +135,7 @@ impl Core {
         Local {
             participant: self.domain.participant(),
             arena: Arena::new(self.directory.clone()),
+            keys: Keys::new(),
             // Acquire: pairs with the Release in `keep_up`: everything before the hint is published.
             next: self.hint.load(Ordering::Acquire),
             hint_reach: 0,

@@ -19,7 +19,7 @@ use std::ptr::{self, NonNull};
 use super::canary::Canary;
 use super::reclaim::{Guard, dealloc};
 use super::spine::{self, Link};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, probe, probe_relaxed};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, PREFETCHES, prefetch, probe, probe_relaxed};
 
 /// Cells of the first block; the next ones double up to `LAST`.
 #[cfg(not(any(loom, annals_shuttle)))]
@@ -60,21 +60,22 @@ fn extent_of(number: u64) -> (u64, u64) {
     }
 }
 
+/// What every append needs comes last, beside the cells.
 #[repr(C)]
 pub(crate) struct Block {
+    prev: *mut Block,
+    jump: *mut Block,
+    jump_number: u64,
+    /// Cells whose records have been freed.
+    dead: AtomicU32,
+    canary: Canary,
     number: u64,
     /// Revision of the first cell.
     first: u64,
     next: AtomicPtr<Block>,
-    prev: *mut Block,
-    jump: *mut Block,
-    jump_number: u64,
     /// Hint: cells before this one are stored.
     used: AtomicU32,
-    /// Cells whose records have been freed.
-    dead: AtomicU32,
     len: u32,
-    canary: Canary,
     /// `len` cells follow.
     cells: [AtomicU64; 0],
 }
@@ -341,6 +342,18 @@ impl Index {
         (!at.is_null()).then(|| unsafe { Block::at(at) })
     }
 
+    /// Has what [`place`](Self::place) will look at fetched into the cache.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        if PREFETCHES {
+            // Relaxed, both: nothing is read through them.
+            let tail = self.tail.load(Ordering::Relaxed);
+            let block = if tail.is_null() { self.head.load(Ordering::Relaxed) } else { tail };
+            prefetch(block.wrapping_byte_add(std::mem::offset_of!(Block, used)));
+            prefetch(block.wrapping_byte_add(std::mem::offset_of!(Block, cells)));
+        }
+    }
+
     /// The place of the next revision, as of what the caller has seen finished.
     #[inline]
     pub(crate) fn place<'g>(&self, guard: &'g Guard) -> Place<'g> {
@@ -457,12 +470,15 @@ impl Index {
         self.partition(|position| position <= end, guard)
     }
 
-    /// The first revision whose position does not satisfy `before`, which holds of a prefix.
+    /// The first revision whose position does not satisfy `before`, which holds of a prefix: mostly of all or of none.
     pub(crate) fn partition(&self, before: impl Fn(u64) -> bool, guard: &Guard) -> u64 {
         let mut high = self.place(guard).revision();
         let mut low = self.first_revision(guard);
         if high > low && self.position(high - 1, guard).is_some_and(|position| position != 0 && before(position)) {
             return high;
+        }
+        if high > low && self.position(low, guard).is_some_and(|position| position == 0 || !before(position)) {
+            return low;
         }
         while low < high {
             let middle = low + (high - low) / 2;

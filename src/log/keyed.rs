@@ -2,9 +2,54 @@
 
 use std::ptr::NonNull;
 
-use super::keys::{Key, KeyPlan, KeyTable};
+use super::keys::{KEYED_LIMIT, Key, KeyPlan, KeyTable};
 use super::reclaim::Guard;
 use super::record::{ALIGN, Draft, Record};
+
+/// What the record of a single append is entered in besides its stream's index: nothing, or the buckets of its keys. Known
+/// when an append is compiled, so that a log without indexes does not ask.
+pub(crate) trait Besides: Copy {
+    /// Whether no slot at this index may be taken.
+    fn is_full(self, index: u64) -> bool;
+
+    /// Gives a draft its places, as if it took the slot that it competes for, and makes sure that they exist.
+    fn place(self, draft: Draft, guard: &Guard);
+
+    /// Enters a record that took its slot. Idempotent.
+    fn enter(self, record: Record<'_>, guard: &Guard);
+}
+
+impl Besides for () {
+    #[inline]
+    fn is_full(self, _: u64) -> bool {
+        false
+    }
+
+    #[inline]
+    fn place(self, _: Draft, _: &Guard) {}
+
+    #[inline]
+    fn enter(self, _: Record<'_>, _: &Guard) {}
+}
+
+impl Besides for &KeyTable {
+    #[inline]
+    fn is_full(self, index: u64) -> bool {
+        index >= KEYED_LIMIT
+    }
+
+    #[inline]
+    fn place(self, draft: Draft, guard: &Guard) {
+        let (first, len) = draft.record().key_block();
+        // SAFETY: a draft is private to its appender; the block has so many keys.
+        KeyTable::place(self, unsafe { std::slice::from_raw_parts_mut(first.as_ptr(), len) }, guard);
+    }
+
+    #[inline]
+    fn enter(self, record: Record<'_>, guard: &Guard) {
+        record.enter_keys(self, guard);
+    }
+}
 
 /// What comes before the keys: how many there are.
 const HEAD: usize = size_of::<u64>();

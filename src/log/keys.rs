@@ -131,8 +131,8 @@ const POSITION_BITS: u32 = 48;
 /// No slot at or after this index is taken in a log with indexes.
 pub(crate) const KEYED_LIMIT: u64 = (1 << POSITION_BITS) - 1;
 
-/// Where records with a key are entered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where records with a key are entered. In order of buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Spread {
     pub(crate) bucket: u32,
     fingerprint: u16,
@@ -208,30 +208,56 @@ impl KeyTable {
         &self.buckets[as_index(number.into())]
     }
 
-    /// The keys of a message for a stream, each once. Their revisions follow.
-    pub(crate) fn keys_of(&self, stream: &str, parts: &Parts<'_, '_>) -> Keys {
-        let mut keys = Keys::new();
+    /// Puts the keys of a message for a stream into `keys`: each once, those of a bucket side by side. Their revisions follow.
+    pub(crate) fn keys_of(&self, stream: &str, parts: &Parts<'_, '_>, keys: &mut Keys) {
+        keys.clear();
         let mut add = |kind: KeyKind, text: &str| {
-            if self.has(kind) {
-                let at = self.spread(kind, text);
-                if keys.iter().all(|key| key.at != at) {
-                    keys.push(Key { at, revision: 0 });
-                }
-            }
+            let at = self.spread(kind, text);
+            // Buckets are all over the memory: while theirs comes, the record is written.
+            self.bucket(at.bucket).prefetch();
+            keys.push(Key { at, revision: 0 });
         };
-        add(KeyKind::Category, category_of(stream));
-        add(KeyKind::Name, parts.name);
+        if self.has(KeyKind::Category) {
+            add(KeyKind::Category, category_of(stream));
+        }
+        if self.has(KeyKind::Name) {
+            add(KeyKind::Name, parts.name);
+        }
         if let Some(extra) = parts.extra {
-            extra.tags().for_each(|tag| add(KeyKind::Tag, tag));
+            if self.has(KeyKind::Tag) {
+                extra.tags().for_each(|tag| add(KeyKind::Tag, tag));
+            }
             for (kind, id) in [
                 (KeyKind::Correlation, Id::Correlation),
                 (KeyKind::Session, Id::Session),
                 (KeyKind::MessageId, Id::Message),
             ] {
-                extra.id(id).into_iter().for_each(|id| add(kind, id));
+                if self.has(kind) {
+                    extra.id(id).into_iter().for_each(|id| add(kind, id));
+                }
             }
         }
-        keys
+        if keys.len() > 1 {
+            keys.sort_unstable_by_key(|key| key.at);
+            keys.dedup_by_key(|key| key.at);
+        }
+    }
+
+    /// Gives the keys of one record, as `keys_of` put them, the next cells of their buckets, and makes sure that they exist.
+    /// What is read is right if the slot that the append competes for is empty afterwards, as with revisions.
+    pub(crate) fn place(&self, keys: &mut [Key], guard: &Guard) {
+        let mut before = None;
+        for key in keys {
+            let bucket = self.bucket(key.at.bucket);
+            key.revision = match before {
+                Some(Key { at, revision }) if at.bucket == key.at.bucket => {
+                    bucket.reserve(revision + 1, 1, guard);
+                    revision + 1
+                }
+                _ => bucket.place(guard).reserve(bucket, guard).revision(),
+            };
+            before = Some(*key);
+        }
     }
 
     /// Enters a record's key. Idempotent.

@@ -45,6 +45,16 @@ impl List {
         index.place(guard).revision().saturating_sub(index.first_revision(guard))
     }
 
+    /// How many of them to go through `slots`. Searched for only when all cells together are more than `most`.
+    fn cost_within(self, slots: Range, most: u64, core: &Core, guard: &Guard) -> u64 {
+        let all = self.cost(core, guard);
+        if all <= most {
+            return all;
+        }
+        let within = self.within(slots, core, guard);
+        within.end - within.start
+    }
+
     /// The revisions whose positions are those of `slots`. Everything before their end is finished.
     fn within(self, slots: Range, core: &Core, guard: &Guard) -> Range {
         let index = self.index(core);
@@ -70,7 +80,7 @@ pub(crate) fn plan(core: &Core, query: &Query, slots: Range, guard: &Guard) -> O
     let most = (slots.end - slots.start).checked_div(STEP).unwrap_or(u64::MAX);
     let (mut lists, mut cost) = (Lists::new(), 0_u64);
     for item in query.items() {
-        let (more, its_cost) = shortest(core, item, guard)?;
+        let (more, its_cost) = shortest(core, item, slots, most, guard)?;
         cost = cost.saturating_add(its_cost);
         if cost > most {
             return None;
@@ -85,11 +95,11 @@ pub(crate) fn plan(core: &Core, query: &Query, slots: Range, guard: &Guard) -> O
 }
 
 /// The shortest way to everything that an item can match.
-fn shortest(core: &Core, item: &Item, guard: &Guard) -> Option<(Lists, u64)> {
+fn shortest(core: &Core, item: &Item, slots: Range, most: u64, guard: &Guard) -> Option<(Lists, u64)> {
     let mut best: Option<(Lists, u64)> = None;
     for (field, texts) in item.wishes() {
         for lists in ways(core, field, texts, guard) {
-            let cost = lists.iter().map(|list| list.cost(core, guard)).sum();
+            let cost = lists.iter().map(|list| list.cost_within(slots, most, core, guard)).sum();
             if best.as_ref().is_none_or(|(_, least)| cost < *least) {
                 best = Some((lists, cost));
             }
@@ -242,10 +252,14 @@ impl Merge {
     }
 
     pub(crate) fn next_index(&mut self, core: &Core) -> Option<u64> {
+        if let [walk] = &mut *self.walks {
+            let next = walk.peek(core)?;
+            walk.pass(next);
+            return Some(next);
+        }
         let heads = self.walks.iter_mut().filter_map(|walk| walk.peek(core));
         let next = if self.backwards { heads.max() } else { heads.min() }?;
-        // A record can be in one bucket twice, with the same fingerprint.
-        self.walks.iter_mut().for_each(|walk| while walk.pass(next) {});
+        self.walks.iter_mut().for_each(|walk| _ = walk.pass(next));
         Some(next)
     }
 }
@@ -374,7 +388,8 @@ mod tests {
             log.append("s", message.build().unwrap()).unwrap();
         }
         let (core, guard) = (log.core(), log.core().pin());
-        let cost = |item: Item| shortest(core, &item, &guard).map(|(_, cost)| cost);
+        let slots = Range { start: 0, end: 100 };
+        let cost = |item: Item| shortest(core, &item, slots, u64::MAX, &guard).map(|(_, cost)| cost);
         assert_eq!(cost(Item::new().name("E").unwrap().tag("common").unwrap().tag("rare").unwrap()), Some(1));
         assert_eq!(cost(Item::new().name("E").unwrap()), Some(100));
         assert_eq!(cost(Item::new().stream("never").unwrap().name("E").unwrap()), Some(0));

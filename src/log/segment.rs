@@ -22,7 +22,7 @@ use super::index::as_index;
 use super::record::{Header, Record};
 use super::spine::{self, Link};
 use crate::model::Timestamp;
-use crate::sync::{AtomicPtr, AtomicU32, Ordering, acquire, probe};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering, PREFETCHES, acquire, prefetch, probe};
 
 /// The record is finished, and so is everything before it.
 const DONE: usize = 1;
@@ -203,9 +203,20 @@ impl Segment {
     #[inline]
     pub(crate) fn find(&self, from: u64, to: u64, backwards: bool, wanted: impl Fn(Record<'_>) -> bool) -> Option<u64> {
         let slots = &self.slots[as_index(from - self.first)..as_index(to - self.first)];
-        let found = |slot: &Slot| wanted(Self::finished(slot));
-        let at = if backwards { slots.iter().rposition(found) } else { slots.iter().position(found) };
-        at.map(|at| from + at as u64)
+        for step in 0..slots.len() {
+            let (at, ahead) = match backwards {
+                true => (slots.len() - 1 - step, (slots.len() - 1 - step).wrapping_sub(AHEAD)),
+                false => (step, step + AHEAD),
+            };
+            if PREFETCHES && let Some(slot) = slots.get(ahead) {
+                // Relaxed: nothing is read through it.
+                prefetch(slot.load(Ordering::Relaxed));
+            }
+            if wanted(Self::finished(&slots[at])) {
+                return Some(from + at as u64);
+            }
+        }
+        None
     }
 
     /// The time as of `index`: that of the record before.
@@ -335,6 +346,9 @@ impl Segment {
         segment.canary.die();
     }
 }
+
+/// How far ahead of a search records are fetched into the cache: about as many as are looked at while one comes from memory.
+const AHEAD: usize = 12;
 
 #[cfg(not(any(loom, annals_shuttle)))]
 fn empty_slots(len: usize) -> Box<[Slot]> {

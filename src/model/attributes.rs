@@ -227,7 +227,7 @@ impl Tags<'_> {
         let mut from = self.0;
         while let [len, rest @ ..] = from.0 {
             let (text, rest) = rest.split_at(usize::from(*len));
-            if same(text, tag.as_bytes()) {
+            if same(tag.as_bytes(), text) {
                 return true;
             }
             from.0 = rest;

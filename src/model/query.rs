@@ -126,7 +126,7 @@ impl Query {
     }
 
     /// Whether it matches. Allocates nothing (but while it reads JSON, see there), calls nothing of the user's.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn matches(&self, recorded: &impl Recorded) -> bool {
         self.items.is_empty() || self.items.iter().any(|item| item.may_match(recorded) && item.matches_rest(recorded))
     }
@@ -268,19 +268,17 @@ impl Item {
         Ok(self)
     }
 
-    /// What mostly decides, and lies at the beginning of a record. Inlined into the loops over many.
+    /// What mostly decides, the cheapest first. The rest apart, so that this needs few registers.
     #[inline]
     fn may_match(&self, recorded: &impl Recorded) -> bool {
         self.kind.is_none_or(|kind| kind == recorded.kind())
             && (self.names.is_empty() || one_of(&self.names, recorded.name().as_bytes()))
+            && self.tags.iter().all(|tag| recorded.has_tag(tag))
     }
 
     /// All that [`may_match`](Self::may_match) does not ask.
     #[inline(never)]
     fn matches_rest(&self, recorded: &impl Recorded) -> bool {
-        if !self.tags.iter().all(|tag| recorded.has_tag(tag)) {
-            return false;
-        }
         let id_of = |wanted: &[Box<str>], which| {
             wanted.is_empty() || recorded.id(which).is_some_and(|actual| one_of(wanted, actual))
         };
@@ -352,16 +350,13 @@ fn one_of(wanted: &[Box<str>], actual: &[u8]) -> bool {
     wanted.iter().any(|wish| same(wish.as_bytes(), actual))
 }
 
-/// Whether two texts are the same. Texts that have one length and are looked for mostly begin alike and differ at their ends:
-/// so those are compared first.
+/// Whether a text is the one that is wanted. Texts of one length mostly begin alike and differ at their ends: so those are
+/// compared first. Branches on what is wanted, which is the same for every record.
 #[inline]
-pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
-    if one.len() != other.len() {
-        return false;
-    }
-    match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
-        (Some(end), Some(other_end)) => end == other_end && one == other,
-        _ => one == other,
+pub(crate) fn same(wanted: &[u8], actual: &[u8]) -> bool {
+    match wanted.last_chunk::<8>() {
+        Some(end) => wanted.len() == actual.len() && actual.last_chunk::<8>() == Some(end) && wanted == actual,
+        None => wanted == actual,
     }
 }
 

@@ -28,7 +28,8 @@ impl Soaprs {
             let metadata = MessageMetadata::new(String::new(), SystemTime::UNIX_EPOCH);
             MessageEnvelope::new(Record { name, ..Record::copied(1) }, metadata)
         });
-        let appended = ready(store.append(&soaprs_cqrs::StreamId::new(STREAM), ExpectedVersion::NoStream, events.collect()));
+        let appended =
+            ready(store.append(&soaprs_cqrs::StreamId::new(STREAM), ExpectedVersion::NoStream, events.collect()));
         assert!(appended.is_ok(), "nobody was before");
         Self(store)
     }
