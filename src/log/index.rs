@@ -17,9 +17,10 @@ use std::alloc::{Layout, alloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
 use super::canary::Canary;
+use super::prefetch::{PREFETCHES, prefetch};
 use super::reclaim::{Guard, dealloc};
 use super::spine::{self, Link};
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, PREFETCHES, prefetch, probe, probe_relaxed};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, probe, probe_relaxed};
 
 /// Cells of the first block; the next ones double up to `LAST`.
 #[cfg(not(any(loom, annals_shuttle)))]

@@ -24,7 +24,7 @@
 //!    effect (law L3), a batch as a whole (L4).
 //!
 //! A log with indexes by key (see [`keys`]) does the same for each key of a record as for its stream: the cell is chosen in 3
-//! and entered in 5. It has no short way for single appends: each is a batch of one.
+//! and entered in 5.
 //!
 //! # Invariants
 //!
@@ -69,6 +69,7 @@ mod lists;
 mod once;
 mod options;
 mod pool;
+mod prefetch;
 mod read;
 mod reclaim;
 mod record;

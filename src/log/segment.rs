@@ -19,10 +19,11 @@ use std::ptr::{self, NonNull};
 use super::canary::Canary;
 use super::counts::Sums;
 use super::index::as_index;
+use super::prefetch::{PREFETCHES, prefetch};
 use super::record::{Header, Record};
 use super::spine::{self, Link};
 use crate::model::Timestamp;
-use crate::sync::{AtomicPtr, AtomicU32, Ordering, PREFETCHES, acquire, prefetch, probe};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering, acquire, probe};
 
 /// The record is finished, and so is everything before it.
 const DONE: usize = 1;
@@ -204,10 +205,9 @@ impl Segment {
     pub(crate) fn find(&self, from: u64, to: u64, backwards: bool, wanted: impl Fn(Record<'_>) -> bool) -> Option<u64> {
         let slots = &self.slots[as_index(from - self.first)..as_index(to - self.first)];
         for step in 0..slots.len() {
-            let (at, ahead) = match backwards {
-                true => (slots.len() - 1 - step, (slots.len() - 1 - step).wrapping_sub(AHEAD)),
-                false => (step, step + AHEAD),
-            };
+            let at = if backwards { slots.len() - 1 - step } else { step };
+            // Before the first there is none: what wraps is no index.
+            let ahead = if backwards { at.wrapping_sub(AHEAD) } else { at + AHEAD };
             if PREFETCHES && let Some(slot) = slots.get(ahead) {
                 // Relaxed: nothing is read through it.
                 prefetch(slot.load(Ordering::Relaxed));

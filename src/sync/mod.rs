@@ -53,23 +53,6 @@ pub(crate) use imp::*;
 /// For what has no size, which only the standard library's can be made to point to; [`counted`] makes ours of it.
 pub(crate) use std::sync::Arc as StdArc;
 
-/// Whether [`prefetch`] does anything. Not in models, where what it would look at were one more step.
-pub(crate) const PREFETCHES: bool = cfg!(all(target_arch = "x86_64", not(any(loom, annals_shuttle))));
-
-/// Has the cache line at an address fetched, where the processor can be asked to. A hint: whatever lies there, nothing is
-/// read and nothing faults.
-#[inline]
-pub(crate) fn prefetch<T>(at: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a hint, as said above.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
 /// Loads, with Acquire, what a compare-and-swap of the same cell may soon depend on.
 ///
 /// Loom 0.7 does not explore every interleaving of a load followed by a compare-and-swap of the same cell
