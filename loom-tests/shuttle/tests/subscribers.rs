@@ -92,8 +92,7 @@ impl Visit {
     }
 
     fn pay(self, log: &Log, returned: &Positions) {
-        let is_its =
-            |position: &u64| !self.of_stream || log.get(*position).is_some_and(|it| it.stream() == STREAMS[1]);
+        let is_its = |position: &u64| !self.of_stream || log.get(*position).is_some_and(|it| it.stream() == STREAMS[1]);
         let (got, feed, before) = (Got::default(), self.feed(log), log.end().get());
         let subscription = if self.sequential { got.subscribe(feed) } else { got.observe(feed) };
         let after = if self.past { 0 } else { log.end().get() };
