@@ -19,7 +19,7 @@ use super::stamped::{save_all, save_one};
 use crate::delivery::{Feed, Followed};
 use crate::log::{AppendOptions, Appended, Batch, BatchAppended, BuildError, Builder, Envelope, Log, StreamInfo};
 use crate::model::{Clock, Kind, Message, Position, Revision, Timestamp};
-use crate::sync::{Arc, CopyOnWrite, Loaded};
+use crate::sync::{Arc, CopyOnWrite, Loaded, StdArc};
 
 /// Sessions that a store lists, unless set otherwise.
 const SESSIONS: usize = 10_000;
@@ -59,7 +59,7 @@ struct Inner<S> {
     /// Empty once it was disposed of.
     state: CopyOnWrite<Arc<State<S>>>,
     make: Box<dyn Fn() -> S + Send + Sync>,
-    clock: Arc<dyn Clock>,
+    clock: StdArc<dyn Clock>,
     max_sessions: usize,
 }
 
@@ -67,7 +67,7 @@ struct Inner<S> {
 pub(super) struct State<S> {
     pub(super) store: S,
     pub(super) sessions: Sessions,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clock: StdArc<dyn Clock>,
 }
 
 impl<S> State<S> {
@@ -79,7 +79,7 @@ impl<S> State<S> {
 /// Settings of a [`MessageStore`].
 #[must_use = "settings do nothing until the store is made"]
 pub struct StoreBuilder {
-    clock: Arc<dyn Clock>,
+    clock: StdArc<dyn Clock>,
     max_sessions: usize,
 }
 
@@ -87,7 +87,7 @@ impl StoreBuilder {
     /// Takes the times at which sessions begin and end from `clock`. (The times of messages are the backend's.) Without this:
     /// the system's.
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = StdArc::new(clock);
         self
     }
 
@@ -142,7 +142,7 @@ impl MessageStore {
 
     /// Settings.
     pub fn builder() -> StoreBuilder {
-        StoreBuilder { clock: Arc::new(|| Timestamp::from(SystemTime::now())), max_sessions: SESSIONS }
+        StoreBuilder { clock: StdArc::new(|| Timestamp::from(SystemTime::now())), max_sessions: SESSIONS }
     }
 
     /// The log behind it, for everything that a [`Log`] can do: observers, views, appenders. A reset puts another log in its
