@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Measures everything about the log and writes RESULTS.md. With --delivery, instead measures the bus and consumers on other
-# threads, and writes RESULTS-DELIVERY.md.
+# threads, and writes RESULTS-DELIVERY.md; with --store, indexes, filtered reads and the message store, and writes
+# RESULTS-STORE.md (needs 8 GiB of memory).
 #
 # With --plots, some groups are run by criterion as well, and their plots copied to plots/. With --quick, fewer rounds, and
 # what would be in RESULTS.md is printed: for trying the script out.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-quick=() short=() plots=false delivery=false
+quick=() short=() plots=false delivery=false store=false
 for argument in "$@"; do
   case $argument in
     --quick) quick=(--quick) short=(--warm-up-time 0.5 --measurement-time 1 --sample-size 10) ;;
     --plots) plots=true ;;
     --delivery) delivery=true ;;
+    --store) store=true ;;
     *) sed -n '2,/^set /{/^#/p}' "$0" >&2; exit 2 ;;
   esac
 done
@@ -59,6 +61,46 @@ $following
 END
   }
   if [ ${#quick[@]} -gt 0 ]; then results; else results > RESULTS-DELIVERY.md; fi
+  exit
+fi
+
+if $store; then
+  bench_store() { cargo bench --features published --bench store -- "$@" "${quick[@]}" | rows; }
+  cargo bench --no-run --features published --bench store >&2
+  load=$(cut -d ' ' -f 1 /proc/loadavg)
+  small=$(bench_store)
+  large=$(bench_store --large)
+  # The first table is of indexes.
+  table() { awk -v wanted="$1" 'BEGIN { RS = "" } NR == wanted' <<< "$small"; }
+  results() {
+    cat <<END
+# Results of the store
+
+$(machine)
+
+Below 1 in the last column of ratios to others, annals is faster. Where we lose and why:
+[README.md](README.md#where-the-store-loses-and-why).
+
+## What an index costs an append
+
+Each message has a category, a name, a tag, and three ids; the first row is the log without index. A log of its own for each run:
+most of what an index of many different texts costs is memory that is not in the cache, and the first block of each bucket.
+
+$(table 1)
+
+## Filtered reads, conditions, the message store
+
+What is found is looked at. *By hand* is a row of records and a map of streams under one lock; its records are structs with
+texts beside them, its names are pointers that are not copied.
+
+$(table 2)
+
+## Filtered reads of 10 million
+
+$large
+END
+  }
+  if [ ${#quick[@]} -gt 0 ]; then results; else results > RESULTS-STORE.md; fi
   exit
 fi
 

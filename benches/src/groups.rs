@@ -5,6 +5,7 @@ pub mod bus;
 pub mod contention;
 pub mod filter;
 pub mod following;
+pub mod message_store;
 #[cfg(feature = "published")]
 pub mod published;
 pub mod read;

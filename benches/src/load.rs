@@ -122,7 +122,7 @@ impl Texts {
         "Expired",
     ];
 
-    /// For so many messages, made once.
+    /// For so many messages with ids, made once; those after them have none.
     pub fn new(messages: usize) -> Self {
         Self {
             streams: (0..Self::STREAMS).map(|n| format!("category{}-{n:06}", n % 10)).collect(),
@@ -142,7 +142,7 @@ impl Texts {
 
     /// What the n-th message says.
     pub fn said(&self, n: u64) -> Said<'_> {
-        let numbered = |n: u64| Some(self.numbered[n as usize].as_str());
+        let numbered = |n: u64| self.numbered.get(n as usize).map(String::as_str);
         Said {
             stream: &self.streams[Self::stream_of(n)],
             kind: Kind::Event,

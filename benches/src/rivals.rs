@@ -114,6 +114,33 @@ impl Ordered {
         }
         store.records.push(record);
     }
+
+    /// Several under one lock, without an expectation.
+    pub fn append_all(&self, id: &str, records: impl ExactSizeIterator<Item = Record>) {
+        let mut store = self.0.write();
+        let (from, count) = (store.records.len(), records.len());
+        match store.streams.get_mut(id) {
+            Some(stream) => stream.extend(from..from + count),
+            None => _ = store.streams.insert(id.to_owned(), (from..from + count).collect()),
+        }
+        store.records.extend(records);
+    }
+
+    /// Goes over the records of a stream, under the lock.
+    pub fn fold<B>(&self, id: &str, with: impl Fn(B, &Record) -> B) -> B
+    where
+        B: Default,
+    {
+        let store = self.0.read();
+        let places = store.streams.get(id).into_iter().flatten();
+        places.fold(B::default(), |sum, place| with(sum, &store.records[*place]))
+    }
+
+    /// How many records, and how many of them are of a kind, by looking at all of them.
+    pub fn count(&self, of_kind: impl Fn(&Record) -> bool) -> (usize, usize) {
+        let store = self.0.read();
+        (store.records.len(), store.records.iter().filter(|record| of_kind(record)).count())
+    }
 }
 
 #[inline]

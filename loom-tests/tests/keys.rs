@@ -33,14 +33,14 @@ fn spawn<T: 'static>(stream: &Stream, act: impl FnOnce(&Stream) -> T + 'static) 
     thread::spawn(move || act(&stream))
 }
 
-/// L3: two appends to different streams share a bucket; a reader finds by the tag what it finds by looking.
+/// L3: an append and a batch to different streams share a bucket; a reader finds by the tag what it finds by looking.
 #[test]
 fn a_bucket_of_two_streams_and_a_reader() {
     explore("a_bucket_of_two_streams_and_a_reader", 1, [0, 1, 2], |notes| {
         let log = tagged_log();
         let (one, two) = (log.stream("one").unwrap(), log.stream("two").unwrap());
-        let append = |stream: &Stream| _ = stream.append(tagged("t")).unwrap();
-        let (a, b) = (spawn(&one, append), spawn(&two, append));
+        let a = spawn(&one, |stream| _ = stream.append(tagged("t")).unwrap());
+        let b = spawn(&two, |stream| _ = stream.log().append_batch(Batch::new().add(stream, tagged("t"))).unwrap());
         let reader = spawn(&one, |stream| all(stream.log(), "t").len());
         let seen = reader.join().unwrap();
         a.join().unwrap();
@@ -100,18 +100,19 @@ fn a_stopped_batch_with_keys_is_helped() {
     }
 }
 
-/// L5: of two appends under a condition that an index decides, one wins.
+/// L5: of an append and a batch under a condition that an index decides, one wins.
 #[test]
 fn conditions_race_on_an_index() {
     explore("conditions_race_on_an_index", 2, [(false, true), (true, false)], |notes| {
         let log = tagged_log();
         let (one, two) = (log.stream("one").unwrap(), log.stream("two").unwrap());
         one.append(tagged("t")).unwrap();
-        let take = |stream: &Stream| {
-            let free = Condition::none(Query::tag("t").unwrap()).after(1);
-            stream.append_with(tagged("t"), &free).is_ok()
-        };
-        let (a, b) = (spawn(&one, take), spawn(&two, take));
+        let free = || Condition::none(Query::tag("t").unwrap()).after(1);
+        let a = spawn(&one, move |stream| stream.append_with(tagged("t"), &free()).is_ok());
+        let b = spawn(&two, move |stream| {
+            let batch = Batch::new().add(stream, tagged("t")).condition(free());
+            stream.log().append_batch(batch).is_ok()
+        });
         let outcome = (a.join().unwrap(), b.join().unwrap());
         assert_eq!(listed(&log, "t"), [1, 2]);
         notes.note(outcome);

@@ -31,9 +31,6 @@ fn said(texts: &Texts, n: u64) -> Said<'_> {
         name: if n.is_multiple_of(RARE_NAME) { NAME } else { usual.name },
         tag: if n % RARE_TAG == 1 { TAG } else { usual.tag },
         kind: if n % RARE_KIND == 2 { Kind::Command } else { Kind::Event },
-        correlation: None,
-        session: None,
-        message_id: None,
         ..usual
     }
 }
@@ -60,8 +57,7 @@ fn log_of(records: u64, texts: &Texts, indexes: Indexes) -> Log {
 
 impl Filled {
     fn new(records: u64) -> Self {
-        // Ids are not looked at here.
-        let texts = Texts::new(records as usize);
+        let texts = Texts::new(0);
         let by_hand = ByHand::indexed();
         for n in 0..records {
             by_hand.append(&said(&texts, n), time_of(n));
@@ -155,7 +151,7 @@ fn by_name(filled: &Filled) -> Group {
 pub fn published() -> Group {
     use crate::published::filtered::{Eventcore, Soaprs};
     const RECORDS: u64 = 100_000;
-    let texts = Texts::new(RECORDS as usize);
+    let texts = Texts::new(0);
     let log = log_of(RECORDS, &texts, Indexes::new());
     let (soaprs, eventcore) = (Soaprs::new(RECORDS, RARE_NAME), Eventcore::new(RECORDS, RARE_NAME));
     Group::new("published stores, by name, 1 in 100 matches, a record looked at, 100,000", RECORDS)

@@ -14,7 +14,7 @@ const FILE_OPS: u64 = 2_000;
 pub const ALL: [MakeGroup; 5] = [memory_1, memory_1_000, memory_100_000, files_1, files_1_000];
 
 /// Runs that open a store with one record in each stream, and append to the streams, not in order.
-fn appends<S: Store>(streams: usize) -> impl FnMut(u64) -> Sample {
+pub fn appends<S: Store>(streams: usize) -> impl FnMut(u64) -> Sample {
     refuses_what_is_stale::<S>();
     let names = ids(streams);
     move |ops| {

@@ -40,6 +40,12 @@ impl Soaprs {
         let found = all.iter().map(|recorded| &recorded.envelope.message).filter(|record| record.name == "Withdrawn");
         found.map(|record| u64::from(record.payload[0])).sum()
     }
+
+    /// The sum of the first bytes of a copy of the stream.
+    pub fn whole_stream(&self) -> u64 {
+        let all = ready(self.0.load(&soaprs_cqrs::StreamId::new(STREAM), None)).expect("it is there");
+        all.iter().map(|recorded| u64::from(recorded.envelope.message.payload[0])).sum()
+    }
 }
 
 /// Filters by type, and makes events of the JSON of those that it found.
@@ -86,5 +92,14 @@ impl Eventcore {
         let page = EventPage::first(BatchSize::new(usize::MAX));
         let found = ready(self.0.read_events::<Withdrawn>(EventFilter::all(), page)).expect("it is there");
         found.iter().map(|(event, _)| u64::from(event.payload.as_bytes()[0])).sum()
+    }
+
+    /// The sum of the first bytes of a copy of the stream, which is all of withdrawals.
+    pub fn whole_stream(&self) -> u64 {
+        let account = StreamId::try_new(STREAM).expect("the id is valid");
+        let events = ready(self.0.read_stream::<Withdrawn>(account)).expect("it is there");
+        annals::store::iterate(events)
+            .map(|event| u64::from(event.expect("it is of that type").payload.as_bytes()[0]))
+            .sum()
     }
 }
