@@ -228,7 +228,7 @@ pub(crate) struct Directory {
     /// Entries, or about to be.
     count: AtomicU64,
     /// Those that have been written.
-    written: AtomicU64,
+    written: Gauge,
     /// Bytes of the chunks whose records have their streams here.
     pub(crate) chunks: Gauge,
     max: u64,
@@ -256,7 +256,7 @@ impl Directory {
             current: AtomicPtr::new(Table::make(FIRST_CELLS)),
             hasher: hasher(),
             count: AtomicU64::new(0),
-            written: AtomicU64::new(0),
+            written: Gauge::new(),
             chunks: Gauge::new(),
             max: max as u64,
         }
@@ -270,8 +270,7 @@ impl Directory {
 
     /// How many streams have been written.
     pub(crate) fn written(&self) -> u64 {
-        // Relaxed: a statistic.
-        self.written.load(Ordering::Relaxed)
+        self.written.get()
     }
 
     /// Notes where a stream begins, whose first record this is, and counts the stream: for whoever finishes the record,
@@ -279,8 +278,7 @@ impl Directory {
     #[cold]
     pub(crate) fn note_beginning(&self, first: Record<'_>) {
         if first.entry().note(first) {
-            // Relaxed: a statistic.
-            self.written.fetch_add(1, Ordering::Relaxed);
+            self.written.add(1);
         }
     }
 
