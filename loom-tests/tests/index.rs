@@ -94,6 +94,29 @@ fn a_block_is_retired_under_a_reader() {
     });
 }
 
+/// L3: a reader finds the first block unlinked by a thread that has not made the second.
+#[test]
+fn a_block_is_retired_between_its_maker_and_a_reader() {
+    explore("a_block_is_retired_between_its_maker_and_a_reader", 1, [0, 1], |notes| {
+        let (log, stream) = with_garbage();
+        let makes = {
+            let stream = stream.clone();
+            thread::spawn(move || stream.log().appender().append(&stream, event("e")).map(drop).unwrap())
+        };
+        let retires = {
+            let log = log.clone();
+            thread::spawn(move || log.maintain())
+        };
+        let reads = {
+            let stream = stream.clone();
+            thread::spawn(move || stream.read().iter().count() as u64)
+        };
+        makes.join().unwrap();
+        retires.join().unwrap();
+        notes.note(reads.join().unwrap());
+    });
+}
+
 /// L8: two threads free the records of one block, and a third has made the next.
 #[test]
 fn a_block_is_retired_by_two() {

@@ -139,3 +139,22 @@ fn an_info_beside_a_truncation() {
         notes.note(known);
     });
 }
+
+/// L8: a log's memory is counted beside a thread that makes segments: never less than there was, never more than there will
+/// be.
+#[test]
+fn memory_beside_new_segments() {
+    explore("memory_beside_new_segments", 2, [true], |notes| {
+        let log = reclaiming_log();
+        let stream = log.stream("s").unwrap();
+        let before = log.memory();
+        let writer = thread::spawn(move || fill(&stream, 5));
+        let reader = {
+            let log = log.clone();
+            thread::spawn(move || log.memory())
+        };
+        writer.join().unwrap();
+        let during = reader.join().unwrap();
+        notes.note(before <= during && during <= log.memory());
+    });
+}

@@ -2,7 +2,7 @@
 #![cfg(loom)]
 
 use annals::{Batch, Expected};
-use annals_loom::{event, explore, fill, log};
+use annals_loom::{appending, event, explore, fill, log};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
@@ -180,6 +180,34 @@ fn the_end_hint() {
             })
         };
         writer.join().unwrap();
+        notes.note(reader.join().unwrap());
+    });
+}
+
+/// L3: who moves the hint has not finished all that is before it, but has seen it finished.
+#[test]
+fn the_end_hint_moved_by_another() {
+    explore("the_end_hint_moved_by_another", 1, [15, 16], |notes| {
+        let log = log();
+        let stream = log.stream("s").unwrap();
+        fill(&stream, 15);
+        let writer = appending(&stream, 1);
+        let mover = {
+            let stream = stream.clone();
+            thread::spawn(move || {
+                stream.log().appender().append_batch(Batch::new().expect(&stream, Expected::Any)).unwrap();
+            })
+        };
+        let reader = {
+            let log = log.clone();
+            thread::spawn(move || {
+                let end = log.end().get();
+                assert!(log.read().iter().count() as u64 >= end);
+                end
+            })
+        };
+        writer.join().unwrap();
+        mover.join().unwrap();
         notes.note(reader.join().unwrap());
     });
 }
