@@ -60,8 +60,8 @@ pub use delivery::{
 };
 pub use log::{
     AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
-    Conflict, Counts, Cursor, Envelope, EnvelopeError, EnvelopeSource, Envelopes, Indexes, Log, NotThereYet, Once,
-    OneStream, Read, Rejected, Stream, StreamError, StreamInfo, Target, View, WholeLog,
+    Conflict, Counts, Cursor, Envelope, EnvelopeError, EnvelopeSource, Envelopes, Indexes, Log, NotThereYet, OneStream,
+    Read, Rejected, Stream, StreamError, StreamInfo, Target, View, WholeLog,
 };
 pub use model::{
     Clock, Condition, Expected, Failure, Failures, HandlerError, Headers, InvalidMessage, InvalidName, Item, Kind,

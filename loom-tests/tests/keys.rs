@@ -153,7 +153,7 @@ fn the_same_message_twice() {
             let stream = log.stream("s").unwrap();
             let once = move |stream: &Stream| {
                 let message = Message::builder("E").message_id("m").build().unwrap();
-                let once = stream.append_once(message, AppendOptions::new().expected(expected)).unwrap();
+                let once = stream.append_with(message, AppendOptions::new().expected(expected).once()).unwrap();
                 assert_eq!((once.appended.position.get(), once.appended.revision.get()), (1, 0));
                 once.repeated
             };

@@ -14,6 +14,7 @@ use super::envelope::Envelope;
 use super::error::{AppendError, ConditionFailed, Conflict, Rejected};
 use super::handle::{Log, Stream};
 use super::keys::KeyTable;
+use super::once;
 use super::options::AppendOptions;
 use super::reclaim::Guard;
 use super::record::INLINE_MAX;
@@ -31,12 +32,14 @@ pub struct Appended {
     pub revision: Revision,
     /// Deliveries of it that failed before the append returned. The append stands.
     pub failures: Failures,
+    /// It was there already, and nothing was appended: see [`AppendOptions::once`]. Failed deliveries were told to the first.
+    pub repeated: bool,
 }
 
 impl Appended {
     /// For a backend to report.
     pub fn new(position: Position, revision: Revision) -> Self {
-        Self { position, revision, failures: Failures::NONE }
+        Self { position, revision, failures: Failures::NONE, repeated: false }
     }
 }
 
@@ -103,7 +106,14 @@ impl Appender {
         message: Message<'_>,
         options: impl Into<AppendOptions<'c>>,
     ) -> Result<Appended, Rejected<Message<'static>>> {
-        self.record_with(stream, &mut ManuallyDrop::new(message), options.into())
+        let options = options.into();
+        if options.once {
+            let log = self.log.clone();
+            return once::append(&log, message, options, |message, options| {
+                self.record_with(stream, &mut ManuallyDrop::new(message), options)
+            });
+        }
+        self.record_with(stream, &mut ManuallyDrop::new(message), options)
     }
 
     /// Appends a batch. Lock-free; as [`Log::append_batch`].
@@ -111,6 +121,10 @@ impl Appender {
     /// # Errors
     /// [`Rejected`] with the batch.
     pub fn append_batch(&mut self, batch: Batch<'_>) -> Result<BatchAppended, Rejected<Batch<'static>>> {
+        if batch.once {
+            let log = self.log.clone();
+            return once::append_batch(&log, batch, |batch| self.append_batch(batch));
+        }
         let (stored, mut watched) = (batch.stored, Vec::new());
         let result = batch::append(&self.log, &mut self.local, batch, &mut watched);
         batch::announce(&self.log, result, &watched, stored)
@@ -198,6 +212,7 @@ impl Consumed<'_, '_> {
             position: Position::new(placed.position.get()),
             revision: Revision::new(placed.revision),
             failures: Failures::NONE,
+            repeated: false,
         }
     }
 }

@@ -45,6 +45,7 @@ pub struct Batch<'m> {
     pub(super) condition: Option<Box<Condition>>,
     time: Option<Timestamp>,
     pub(crate) stored: bool,
+    pub(super) once: bool,
 }
 
 /// A stream, by id or by handle.
@@ -154,6 +155,14 @@ impl<'m> Batch<'m> {
         self
     }
 
+    /// The batch is appended unless its messages are in the log already, together: as
+    /// [`AppendOptions::once`](crate::AppendOptions::once) looks for one. Refused when a message has no id, and when some of
+    /// the ids are in the log, but not the batch ([`AppendError::PartlyRepeated`]).
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
     /// The messages and their streams, in order.
     pub fn messages(&self) -> impl Iterator<Item = (&str, &Message<'m>)> {
         self.messages.iter().map(|(stream, message)| (stream.id(), message))
@@ -173,6 +182,7 @@ impl<'m> Batch<'m> {
         batch.condition = options.condition.cloned().map(Box::new);
         batch.time = options.time;
         batch.stored = options.stored;
+        batch.once = options.once;
         batch
     }
 
@@ -189,6 +199,11 @@ impl<'m> Batch<'m> {
     /// The time of the append, if it brings one.
     pub fn given_time(&self) -> Option<Timestamp> {
         self.time
+    }
+
+    /// Whether it is to be appended [`once`](Self::once).
+    pub fn is_once(&self) -> bool {
+        self.once
     }
 
     /// How many messages there are.
@@ -209,6 +224,7 @@ impl<'m> Batch<'m> {
             condition: self.condition,
             time: self.time,
             stored: self.stored,
+            once: self.once,
         }
     }
 
@@ -230,12 +246,15 @@ pub struct BatchAppended {
     pub revisions: SmallVec<[Revision; 8]>,
     /// Deliveries of it that failed before the append returned. The append stands.
     pub failures: Failures,
+    /// It was there already, and nothing was appended: see [`Batch::once`]. Failed deliveries were told to the first.
+    pub repeated: bool,
 }
 
 impl BatchAppended {
     /// For a backend to report.
     pub fn new(first: Position, last: Position, revisions: impl IntoIterator<Item = Revision>) -> Self {
-        Self { first, last, revisions: revisions.into_iter().collect(), failures: Failures::NONE }
+        let revisions = revisions.into_iter().collect();
+        Self { first, last, revisions, failures: Failures::NONE, repeated: false }
     }
 }
 
@@ -288,6 +307,7 @@ pub(crate) fn append(
                 last: Position::new(first + count),
                 revisions,
                 failures: Failures::NONE,
+                repeated: false,
             })
         }
         Err(refusal) => {

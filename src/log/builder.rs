@@ -107,7 +107,7 @@ impl Builder {
         self
     }
 
-    /// Among how many of the last envelopes [`Log::append_once`] looks for a message id, at least. Without this, 65,536. Costs
+    /// Among how many of the last envelopes [`AppendOptions::once`](crate::AppendOptions::once) looks for a message id, at least. Without this, 65,536. Costs
     /// no memory: the log is where it looks.
     pub fn once_within(mut self, envelopes: u64) -> Self {
         self.once_within = envelopes;

@@ -11,6 +11,7 @@ use super::core::Core;
 use super::directory::Entry;
 use super::envelope::Envelope;
 use super::error::{AppendError, Conflict, NotThereYet, Rejected, StreamError};
+use super::once;
 use super::options::AppendOptions;
 use super::read::{OneStream, Read, WholeLog};
 use super::reclaim::Guard;
@@ -129,7 +130,13 @@ impl Log {
         message: Message<'_>,
         options: impl Into<AppendOptions<'c>>,
     ) -> Result<Appended, Rejected<Message<'static>>> {
-        self.record_with(stream, &mut ManuallyDrop::new(message), options.into())
+        let options = options.into();
+        if options.once {
+            return once::append(self, message, options, |message, options| {
+                self.record_with(stream, &mut ManuallyDrop::new(message), options)
+            });
+        }
+        self.record_with(stream, &mut ManuallyDrop::new(message), options)
     }
 
     #[inline(never)]
@@ -166,6 +173,9 @@ impl Log {
     /// # Errors
     /// [`Rejected`] with the batch.
     pub fn append_batch(&self, batch: Batch<'_>) -> Result<BatchAppended, Rejected<Batch<'static>>> {
+        if batch.once {
+            return once::append_batch(self, batch, |batch| self.append_batch(batch));
+        }
         let (stored, mut watched) = (batch.stored, Vec::new());
         let result = self.0.with_local(|local| super::batch::append(self, local, batch, &mut watched));
         super::batch::announce(self, result, &watched, stored)
@@ -365,7 +375,13 @@ impl Stream {
         message: Message<'_>,
         options: impl Into<AppendOptions<'c>>,
     ) -> Result<Appended, Rejected<Message<'static>>> {
-        self.record_with(&mut ManuallyDrop::new(message), options.into())
+        let options = options.into();
+        if options.once {
+            return once::append(&self.log, message, options, |message, options| {
+                self.record_with(&mut ManuallyDrop::new(message), options)
+            });
+        }
+        self.record_with(&mut ManuallyDrop::new(message), options)
     }
 
     #[inline(never)]

@@ -114,7 +114,6 @@ pub use error::{AppendError, BuildError, ConditionFailed, Conflict, NotThereYet,
 pub use handle::{Log, Stream};
 pub use info::StreamInfo;
 pub use keys::Indexes;
-pub use once::Once;
 pub use options::AppendOptions;
 pub use read::{Envelopes, OneStream, Read, WholeLog};
 pub use source::{EnvelopeError, EnvelopeSource};

@@ -22,6 +22,7 @@ pub struct AppendOptions<'c> {
     pub(crate) condition: Option<&'c Condition>,
     pub(crate) time: Option<Timestamp>,
     pub(crate) stored: bool,
+    pub(crate) once: bool,
 }
 
 impl<'c> AppendOptions<'c> {
@@ -52,6 +53,33 @@ impl<'c> AppendOptions<'c> {
     /// failures go to the hook and the counters alone. Without this an append returns when it is stored and delivered.
     pub fn stored(mut self) -> Self {
         self.stored = true;
+        self
+    }
+
+    /// The message is appended unless one with the same [`message_id`](crate::MessageBuilder::message_id) is among the last
+    /// envelopes of the log: as many as [`Builder::once_within`](crate::Builder::once_within) says, less what retention has
+    /// removed. A repeat is told where the first went ([`Appended::repeated`](crate::Appended::repeated)), and is asked
+    /// nothing else, not even its other terms: so a caller who does not know whether an append went through may try again.
+    ///
+    /// However many threads try at once, one appends. Lock-free. Looks through the window, or, with an index of message ids,
+    /// only where that leads.
+    ///
+    /// ```
+    /// use annals::{AppendOptions, Expected, Indexes, Log, Message};
+    ///
+    /// let log = Log::builder().indexes(Indexes::new().message_ids()).build()?;
+    /// let paid = || Message::builder("Paid").message_id("payment-7").build();
+    /// let terms = AppendOptions::new().expected(Expected::NoStream).once();
+    /// let first = log.append_with("order-1", paid()?, terms)?;
+    /// let again = log.append_with("order-1", paid()?, terms)?;
+    /// assert_eq!((first.repeated, again.repeated), (false, true));
+    /// assert_eq!(first.position, again.position);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// A message without an id is refused ([`AppendError::MissingMessageId`](crate::AppendError::MissingMessageId)).
+    pub fn once(mut self) -> Self {
+        self.once = true;
         self
     }
 }

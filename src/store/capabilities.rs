@@ -20,6 +20,8 @@ pub enum Capability {
     Truncation,
     /// Statistics count commands and events apart.
     Kinds,
+    /// Appends that happen once, by message id: [`AppendOptions::once`](crate::AppendOptions::once).
+    Once,
 }
 
 impl fmt::Display for Capability {
@@ -31,6 +33,7 @@ impl fmt::Display for Capability {
             Self::Times => "times",
             Self::Truncation => "truncation",
             Self::Kinds => "counts of commands and events",
+            Self::Once => "appends that happen once",
         })
     }
 }

@@ -152,6 +152,11 @@ impl AppendFailure {
         }
     }
 
+    /// A batch of which a part is there, for a backend to report.
+    pub fn partly_repeated(position: Position) -> Self {
+        Self::PartlyRepeated { position }
+    }
+
     /// One batch with two expectations of one stream, for a backend to report.
     pub fn ambiguous(stream: &str) -> Self {
         Self::AmbiguousExpectation { stream: stream.into() }

@@ -52,6 +52,10 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// An empty batch appends nothing; its expectations and its condition are decided all the same.
     ///
+    /// A batch that [is to be appended once](Batch::is_once) is not appended when its messages are there already, together, by
+    /// their message ids, within a window that the store states; it is told where, as
+    /// [`repeated`](BatchAppended::repeated), and nothing else is asked. Of many at the same time, one is appended.
+    ///
     /// # Errors
     /// [`AppendFailure`], with the batch.
     fn append_batch(&self, batch: Batch<'_>) -> impl Future<Output = Result<BatchAppended, RefusedBatch>> + Send;
@@ -137,9 +141,8 @@ pub type RefusedMessage = Rejected<Message<'static>, AppendFailure>;
 
 /// The result of a batch of one message as that of the message.
 fn one(appended: BatchAppended) -> Appended {
-    let mut one = Appended::new(appended.last, appended.revisions.last().copied().unwrap_or_default());
-    one.failures = appended.failures;
-    one
+    let place = Appended::new(appended.last, appended.revisions.last().copied().unwrap_or_default());
+    Appended { failures: appended.failures, repeated: appended.repeated, ..place }
 }
 
 /// The refusal of a batch of one message as that of the message.

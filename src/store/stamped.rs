@@ -26,7 +26,9 @@ pub(super) async fn save_one(
     message.set_session(Some(session.name()));
     match store.append(stream, message, options).await {
         Ok(appended) => {
-            session.saved(kinds, appended.position);
+            if !appended.repeated {
+                session.saved(kinds, appended.position);
+            }
             Ok(appended)
         }
         Err(mut refused) => {
@@ -53,7 +55,7 @@ pub(super) async fn save_all(
     }
     match store.append_batch(batch).await {
         Ok(appended) => {
-            if let Some(at) = stamped.last() {
+            if let Some(at) = stamped.last().filter(|_| !appended.repeated) {
                 session.saved(kinds, Position::new(appended.first.get() + *at as u64));
             }
             Ok(appended)

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 
 use annals::store::{AppendFailure, Filter, MessageStore, SessionError, SessionInfo, block_on, iterate};
-use annals::{Batch, Expected, InvalidName, Kind, Log, Message, Timestamp};
+use annals::{AppendOptions, Batch, Expected, InvalidName, Kind, Log, Message, Timestamp};
 
 fn event() -> Message<'static> {
     Message::event("E", "").unwrap()
@@ -286,4 +286,19 @@ fn sessions_are_opened_and_ended_from_many_threads() {
     assert_eq!(store.current_session(), None);
     let stamped = sessions_of(&store).iter().filter(|id| *id != "no-session").count() as u64;
     assert_eq!(listed.iter().map(|session| session.messages).sum::<u64>(), stamped);
+}
+
+/// What is saved once is counted once, in the session in which it was stored.
+#[test]
+fn a_repeat_is_not_counted() {
+    let store = MessageStore::new();
+    let (first, second) = (store.open_session("first").unwrap(), store.open_session("second").unwrap());
+    let known = || Message::builder("E").message_id("m").build().unwrap();
+    let saved = [&first, &second, &first]
+        .map(|session| block_on(session.save_with("a", known(), AppendOptions::new().once())).unwrap().repeated);
+    assert_eq!(saved, [false, true, true]);
+    assert!(block_on(second.save_batch(Batch::new().add("a", known()).once())).unwrap().repeated);
+    let counts = [first, second].map(|session| block_on(session.info()).unwrap().messages);
+    assert_eq!(counts, [1, 0]);
+    assert_eq!(sessions_of(&store), ["first"]);
 }

@@ -15,13 +15,18 @@ use annals::{Batch, BatchAppended, Condition, Envelope, Followed, Kind, Log, Mes
 use futures_core::Stream;
 use futures_util::{StreamExt, stream};
 
-const FAULTS: [&str; 48] = [
+const FAULTS: [&str; 53] = [
     "loses ids",
     "loses appends",
     "stores twice",
     "ignores expectations",
     "ignores conditions",
     "decides the first part of a condition",
+    "appends again what is there",
+    "asks a repeat for its terms",
+    "takes a part for the batch",
+    "needs no message id",
+    "looks before it appends",
     "splits batches",
     "keeps half of what it refuses",
     "ignores empty batches",
@@ -67,8 +72,8 @@ const FAULTS: [&str; 48] = [
 ];
 
 /// What a store says it cannot do, and does.
-const DENIED: [Capability; 4] =
-    [Capability::Conditions, Capability::ManyStreams, Capability::Truncation, Capability::Times];
+const DENIED: [Capability; 5] =
+    [Capability::Conditions, Capability::ManyStreams, Capability::Once, Capability::Truncation, Capability::Times];
 
 struct Broken {
     log: Log,
@@ -199,6 +204,29 @@ impl Broken {
                     first = first.condition(part);
                 }
                 self.store(first).await
+            }
+            "appends again what is there" => self.store(rebuilt(&batch, true, true)).await,
+            "asks a repeat for its terms" => {
+                self.store(changed_terms(&batch)).await?;
+                self.store(batch).await
+            }
+            "takes a part for the batch" if batch.is_once() => match self.store(batch).await {
+                Err(RefusedBatch { error: AppendFailure::PartlyRepeated { position, .. }, rejected, .. }) => {
+                    let mut part = BatchAppended::new(position, position, rejected.messages().map(|_| Revision::FIRST));
+                    part.repeated = true;
+                    Ok(part)
+                }
+                result => result,
+            },
+            "needs no message id" => match self.store(batch).await {
+                Err(RefusedBatch { error: AppendFailure::MissingMessageId, rejected }) => {
+                    self.store(rebuilt(&rejected, true, true)).await
+                }
+                result => result,
+            },
+            "looks before it appends" if batch.is_once() && self.log.end() == Position::NONE => {
+                give_way().await;
+                self.store(rebuilt(&batch, true, true)).await
             }
             "splits batches" => self.append_in_parts(batch).await,
             "ignores empty batches" if empty => Ok(pretended(&batch, self.log.end())),
@@ -364,14 +392,16 @@ impl EventStore for Broken {
             Ok(appended) => appended,
             Err(refused) => return Err(self.refuse_wrongly(RefusedBatch { rejected: given, ..refused }).await),
         };
-        let BatchAppended { first, last, revisions, .. } = appended;
-        Ok(match self.fault {
+        let BatchAppended { first, last, revisions, repeated, .. } = appended;
+        let mut told = match self.fault {
             "tells the wrong revision" => {
                 BatchAppended::new(first, last, revisions.iter().map(|revision| revision.next()))
             }
             "tells the wrong position" => BatchAppended::new(first.next(), last.next(), revisions),
             _ => BatchAppended::new(first, last, revisions),
-        })
+        };
+        told.repeated = repeated;
+        Ok(told)
     }
 
     fn read(&self, select: Select) -> impl Stream<Item = Result<Envelope, ReadFailure>> + Send + Unpin + use<> {

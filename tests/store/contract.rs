@@ -43,6 +43,7 @@ fn a_store_that_promises_little_keeps_the_contract() {
     let report = block_on(conformance::check(async || Shelf::lean()));
     report.assert();
     assert!(report.held.contains(&"conditions are refused where there are none"), "{report}");
+    assert!(report.held.contains(&"appending once is refused where it cannot be"), "{report}");
     assert!(report.held.contains(&"truncation is refused where there is none"), "{report}");
     assert!(report.held.contains(&"several streams are refused where they cannot be"), "{report}");
     assert!(report.skipped.contains(&"positions are 1, 2, 3 and so on"), "{report}");

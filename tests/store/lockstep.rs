@@ -41,8 +41,12 @@ impl Draw<'_> {
         (self.below(3) == 0).then(|| draw(self))
     }
 
-    fn message(&mut self) -> Message<'static> {
+    /// A message; with an id, one of few.
+    fn message(&mut self, with_id: bool) -> Message<'static> {
         let mut message = Message::builder(self.of(&NAMES)).payload(vec![self.below(256) as u8]);
+        if with_id {
+            message = message.message_id(self.of(&IDS));
+        }
         let which = self.below(64);
         if which & 1 != 0 {
             message = message.kind(Kind::Command);
@@ -181,23 +185,28 @@ impl<S: EventStore> Runs<S> {
     }
 
     fn save(&self, time: Timestamp, mut draw: Draw<'_>) -> String {
-        let (stream, expected) = (draw.of(&STREAMS), draw.expected());
+        let (stream, expected, once) = (draw.of(&STREAMS), draw.expected(), draw.below(4) == 3);
         let part = |it: &mut Draw<'_>| Condition::none(it.query()).after(it.below(20));
         let condition = draw.maybe(part);
         let condition = condition.map(|first| match draw.maybe(part) {
             Some(second) => first.and(second),
             None => first,
         });
-        let message = draw.message();
+        let message = draw.message(once);
         let options = AppendOptions::new().expected(expected).at(time);
+        let options = if once { options.once() } else { options };
         let options = condition.as_ref().map_or(options, |condition| options.condition(condition));
         result(block_on(self.store.save_with(stream, message, options)))
     }
 
     fn save_batch(&self, time: Timestamp, mut draw: Draw<'_>) -> String {
         let mut batch = Batch::new().at(time);
-        for _ in 0..draw.below(4) {
-            batch = batch.add(draw.of(&STREAMS), draw.message());
+        let (length, once) = (draw.below(4), draw.below(4) == 3);
+        for _ in 0..length {
+            batch = batch.add(draw.of(&STREAMS), draw.message(once));
+        }
+        if once {
+            batch = batch.once();
         }
         if let Some(guarded) = draw.maybe(|it| it.of(&STREAMS)) {
             batch = batch.expect(guarded, draw.expected());
@@ -213,7 +222,7 @@ impl<S: EventStore> Runs<S> {
             return String::new();
         }
         let session = &self.sessions[draw.below(self.sessions.len() as u64) as usize];
-        result(block_on(session.save_batch(Batch::new().add(draw.of(&STREAMS), draw.message()).at(time))))
+        result(block_on(session.save_batch(Batch::new().add(draw.of(&STREAMS), draw.message(false)).at(time))))
     }
 
     fn open(&mut self, mut draw: Draw<'_>) -> String {
@@ -282,7 +291,7 @@ fn envelopes(read: impl Stream<Item = Result<Envelope, ReadFailure>> + Unpin) ->
 
 /// An envelope with all that is in it.
 fn shown(it: &Envelope) -> String {
-    let ids = (it.request_id(), it.correlation_id(), it.session_id());
+    let ids = (it.request_id(), it.correlation_id(), it.session_id(), it.message_id());
     let tags: Vec<_> = it.tags().collect();
     format!(
         "{} {}@{} {:?} {} {:?} {ids:?} {tags:?} {:?}",

@@ -45,8 +45,8 @@ impl Shelf {
 
     /// As little as a store may promise.
     pub fn lean() -> Self {
-        use Capability::{Conditions, DensePositions, Kinds, ManyStreams, Truncation};
-        let none = [Conditions, DensePositions, Kinds, ManyStreams, Truncation];
+        use Capability::{Conditions, DensePositions, Kinds, ManyStreams, Once, Truncation};
+        let none = [Conditions, DensePositions, Kinds, ManyStreams, Once, Truncation];
         Self::with(10, none.into_iter().fold(Capabilities::all(), Capabilities::without))
     }
 
@@ -75,6 +75,11 @@ impl Shelf {
         let expected = only_expectations(batch)?;
         if kept.closed {
             return Err(AppendFailure::Closed);
+        }
+        if batch.is_once()
+            && let Some(repeated) = kept.repeated(batch)?
+        {
+            return Ok(repeated);
         }
         kept.decide(&expected, batch)?;
         kept.ticks += 1;
@@ -105,6 +110,9 @@ impl Shelf {
         ids.dedup();
         if ids.len() > 1 && !self.can.has(Capability::ManyStreams) {
             return Err(AppendFailure::Unsupported(Capability::ManyStreams));
+        }
+        if batch.is_once() && !self.can.has(Capability::Once) {
+            return Err(AppendFailure::Unsupported(Capability::Once));
         }
         if batch.given_condition().is_some() && !self.can.has(Capability::Conditions) {
             return Err(AppendFailure::Unsupported(Capability::Conditions));
@@ -138,6 +146,23 @@ impl Kept {
         };
         self.streams[at].1 += 1;
         self.streams[at].1 - 1
+    }
+
+    /// Where the batch is, when it is there by its ids: all of it together.
+    fn repeated(&self, batch: &Batch<'_>) -> Result<Option<BatchAppended>, AppendFailure> {
+        let ids: Option<Vec<_>> = batch.messages().map(|(_, message)| message.message_id()).collect();
+        let ids = ids.ok_or(AppendFailure::MissingMessageId)?;
+        let is_one = |it: &Envelope| it.message_id().is_some_and(|id| ids.contains(&id));
+        let Some(at) = self.envelopes.iter().position(is_one) else { return Ok(None) };
+        let there: Vec<_> = self.envelopes[at..].iter().take(ids.len()).collect();
+        let position = there[0].position();
+        if !there.iter().map(|it| it.message_id()).eq(ids.iter().map(|id| Some(*id))) {
+            return Err(AppendFailure::partly_repeated(position));
+        }
+        let last = there.last().expect("it begins with one").position();
+        let mut appended = BatchAppended::new(position, last, there.iter().map(|it| it.revision()));
+        appended.repeated = true;
+        Ok(Some(appended))
     }
 
     fn decide(&self, expected: &HashMap<&str, Expected>, batch: &Batch<'_>) -> Result<(), AppendFailure> {

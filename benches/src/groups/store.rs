@@ -136,7 +136,7 @@ pub fn condition() -> Group {
 fn append_once(indexes: Indexes) -> impl FnMut(u64) -> Sample {
     let (streams, _) = filled(indexes);
     more(move |n| {
-        let once = streams[0].append_once(TEXTS.said(n).message(), Expected::Any).expect("nothing is in the way");
+        let once = streams[0].append_with(TEXTS.said(n).message(), AppendOptions::new().once()).expect("nothing is in the way");
         assert!(!once.repeated);
     })
 }

@@ -16,6 +16,7 @@
 mod append;
 mod at_once;
 mod follow;
+mod once;
 mod patience;
 mod read;
 mod whole;
@@ -92,6 +93,7 @@ pub async fn check<S: EventStore>(make: impl AsyncFn() -> S) -> Report {
 pub async fn check_within<S: EventStore>(patience: Duration, make: impl AsyncFn() -> S) -> Report {
     let mut run = Run { make, patience, report: Report::default() };
     append::clauses(&mut run).await;
+    once::clauses(&mut run).await;
     read::clauses(&mut run).await;
     follow::clauses(&mut run).await;
     whole::clauses(&mut run).await;
