@@ -154,7 +154,7 @@ fn the_same_message_twice() {
             let once = move |stream: &Stream| {
                 let message = Message::builder("E").message_id("m").build().unwrap();
                 let once = stream.append_with(message, AppendOptions::new().expected(expected).once()).unwrap();
-                assert_eq!((once.appended.position.get(), once.appended.revision.get()), (1, 0));
+                assert_eq!((once.position.get(), once.revision.get()), (1, 0));
                 once.repeated
             };
             let (a, b) = (spawn(&stream, once), spawn(&stream, once));

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::LazyLock;
 
-use annals::{AppendOptions, Appender, Builder, Condition, Expected, Indexes, Log, Message, Query, Stream};
+use annals::{AppendOptions, Appender, Builder, Condition, Indexes, Log, Message, Query, Stream};
 
 use crate::by_hand::ByHand;
 use crate::load::{Said, Texts};
@@ -136,7 +136,9 @@ pub fn condition() -> Group {
 fn append_once(indexes: Indexes) -> impl FnMut(u64) -> Sample {
     let (streams, _) = filled(indexes);
     more(move |n| {
-        let once = streams[0].append_with(TEXTS.said(n).message(), AppendOptions::new().once()).expect("nothing is in the way");
+        let once = streams[0]
+            .append_with(TEXTS.said(n).message(), AppendOptions::new().once())
+            .expect("nothing is in the way");
         assert!(!once.repeated);
     })
 }
