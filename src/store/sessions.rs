@@ -144,12 +144,14 @@ impl Listed {
 pub(super) struct Sessions {
     list: CopyOnWrite<Vec<Arc<Listed>>>,
     current: CopyOnWrite<Arc<Listed>>,
+    /// Not 0 when one was ever current: most stores never have one, and a load tells them.
+    any_current: AtomicU64,
     max: usize,
 }
 
 impl Sessions {
     pub(super) fn new(max: usize) -> Self {
-        Self { list: CopyOnWrite::new(), current: CopyOnWrite::new(), max }
+        Self { list: CopyOnWrite::new(), current: CopyOnWrite::new(), any_current: AtomicU64::new(0), max }
     }
 
     /// Adds a session to the list.
@@ -179,11 +181,18 @@ impl Sessions {
 
     /// Makes a session the current one, instead of the one before.
     pub(super) fn set_current(&self, session: &Arc<Listed>) {
+        // Relaxed: who knows that this call returned sees it; for all others there may be none yet.
+        self.any_current.store(1, Ordering::Relaxed);
         self.current.change(|_| Some(Some(session.clone())));
     }
 
     /// The current session; none when there is none, or when it was ended.
+    #[inline]
     pub(super) fn current(&self) -> Option<Arc<Listed>> {
+        // Relaxed: see `set_current`.
+        if self.any_current.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
         self.current.load().get().filter(|session| !session.is_ended()).cloned()
     }
 

@@ -16,7 +16,7 @@ const OPS: u64 = 100_000;
 const MANY: usize = 1_000;
 const BATCH: u64 = 100;
 
-pub const ALL: [MakeGroup; 5] = [save_1, save_1_000, batches, read, statistics];
+pub const ALL: [MakeGroup; 6] = [save_1, save_1_000, batches, read, statistics, stream_info];
 
 static IDS: LazyLock<Vec<String>> = LazyLock::new(|| ids(MANY));
 
@@ -212,4 +212,30 @@ pub fn statistics() -> Group {
                 }
             })
         })
+}
+
+/// Asks again and again what is known of a stream.
+fn known(store: MessageStore, stream: &'static str) -> impl FnMut(u64) -> Sample {
+    move |ops| {
+        time(|| {
+            for _ in 0..ops {
+                black_box(block_on(store.stream_info(black_box(stream))).expect("it is open"));
+            }
+        })
+    }
+}
+
+/// The time of the last message of a stream is looked for where that message is.
+pub fn stream_info() -> Group {
+    const LATER: u64 = 1_000_000;
+    let store = MessageStore::new();
+    let log = store.log().expect("it is open");
+    log.append("early", load::copied()).expect("nothing is in the way");
+    let (late, mut appender) = (log.stream("late").expect("the name is valid"), log.appender());
+    for _ in 0..LATER {
+        appender.append(&late, load::copied()).expect("nothing is in the way");
+    }
+    Group::new("what is known of a stream, 1,000,000 messages", 1_000)
+        .ours("annals, written last", known(store.clone(), "late"))
+        .rival("annals, written first and never again", known(store, "early"))
 }
