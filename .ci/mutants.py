@@ -4,7 +4,7 @@
 cargo-mutants builds once for every mutant. Here all of them are put into one build, each function's body beside its
 changed copies, and ANNALS_MUTANT chooses one when a test starts: so a mutant costs the run of the tests alone. What does
 not compile is taken out, and counted as cargo-mutants counts it, unviable. Constants outside of functions are built one
-by one, and so are functions that return what only their body names.
+by one, and so are functions that are const or return what only their body names.
 
 Usage: mutants.py [PATTERN ...]: mutants whose name contains a pattern, or all. MUTANTS_OUT names the file of results, and
 what was noticed in it is not run again; MUTANTS_JOBS says how many run at once, MUTANTS_STAGES which stages, joined by
@@ -73,6 +73,16 @@ def built(mutant):
             return False
     first = mutant["function"]["span"]["start"]["line"] if mutant["function"] else last - 1
     return not re.search(ELSEWHERE, "\n".join(text.splitlines()[first - 1:last]))
+
+
+def can_choose(mutant):
+    """Whether a function has it that can look which mutant the process is, and may return what it returns twice."""
+    function = mutant["function"]
+    if not function or "impl " in function["return_type"]:
+        return False
+    head = Text((ROOT / mutant["file"]).read_text())
+    first, last = head.range(function["span"])
+    return not re.match(r"[^{]*\bconst fn\b", head.text[first:last])
 
 
 class Text:
@@ -225,7 +235,7 @@ def known():
 
 def main():
     mutants = [mutant for mutant in listed(sys.argv[1:]) if built(mutant)]
-    inside = [m for m in mutants if m["function"] and "impl " not in m["function"]["return_type"]]
+    inside = [m for m in mutants if can_choose(m)]
     alone = [m for m in mutants if m not in inside]
     out = pathlib.Path(os.environ.get("MUTANTS_OUT", TARGET / "results.json"))
     out.parent.mkdir(parents=True, exist_ok=True)
