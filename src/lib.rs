@@ -25,6 +25,7 @@
 //!
 //! | floor | module | what |
 //! | --- | --- | --- |
+//! | 4 | [`sourcing`] | events as values, aggregates, decisions |
 //! | 4 | [`store`] | the interface of all backends; messages with sessions and filters; commands; values as payloads |
 //! | 3 | `delivery` | subscribers, in order and inline; followers; the bus; metrics |
 //! | 2 | `log` | slots, segments, streams, append, read, retention; the only `unsafe` |
@@ -36,6 +37,7 @@
 mod delivery;
 mod log;
 mod model;
+pub mod sourcing;
 pub mod store;
 mod sync;
 

@@ -1,0 +1,6 @@
+//! Events, aggregates, decisions.
+
+mod aggregates;
+mod bank;
+mod events;
+mod races;
