@@ -36,6 +36,8 @@ STAGES = [
     ("memory", "memory", ["long_", "logs_", "refused_", "a_stream", "an_envelope"], 20),
     ("it, threads", "it", ["stress::", "linearizable::"], 30),
     ("it, properties", "it", ["properties::"], 60),
+    ("it, delivery", "it", ["bus::", "delivery::", "message_store::", "sessions::"], 60),
+    ("store", "store", [], 60),
     ("memory, all", "memory", [], 120),
 ]
 
@@ -149,7 +151,8 @@ def mutant_at(source, line):
 def cargo_test(tree, *arguments):
     """Builds the tests. Their binaries by name, and the errors."""
     env = dict(os.environ, CARGO_TARGET_DIR=str(TARGET), CARGO_PROFILE_TEST_DEBUG="0", CARGO_PROFILE_DEV_DEBUG="0")
-    command = ["cargo", "test", "--no-run", "--message-format=json", "--lib", "--test", "it", "--test", "memory", *arguments]
+    command = ["cargo", "test", "--no-run", "--message-format=json", "--lib", "--features", "testing",
+               "--test", "it", "--test", "memory", "--test", "store", *arguments]
     done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True)
     messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     binaries = {m["target"]["name"]: m["executable"] for m in messages if m.get("executable")}

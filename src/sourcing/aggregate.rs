@@ -41,14 +41,11 @@ impl<A: Aggregate> Loaded<A> {
         self.revision.map_or(Revision::FIRST, Revision::next)
     }
 
-    /// Folds an envelope of the stream, which must be the next one; those that are in the state already change nothing.
+    /// Folds an envelope of the stream. It is the next one, or those between were removed.
     #[inline]
     pub(super) fn fold(&mut self, envelope: &Envelope) -> Result<(), LoadError> {
         let (found, expected) = (envelope.revision(), self.next());
-        if found < expected {
-            return Ok(());
-        }
-        if found > expected {
+        if found != expected {
             return Err(LoadError::Removed { stream: envelope.stream().into(), expected, found });
         }
         if let Some(event) = A::Event::of(envelope)? {

@@ -52,3 +52,32 @@ impl<A: Clone> Snapshots<A> {
         });
     }
 }
+
+#[cfg(all(test, not(any(loom, annals_shuttle))))]
+mod tests {
+    use super::*;
+
+    fn at(revision: u64) -> Loaded<u64> {
+        Loaded { state: revision, revision: Some(Revision::new(revision)) }
+    }
+
+    fn found(snapshots: &Snapshots<u64>, id: &str) -> Option<u64> {
+        snapshots.find(id, Revision::MAX).map(|loaded| loaded.state)
+    }
+
+    /// A snapshot is replaced after so many events, never by an earlier one, and at once by another aggregate's.
+    #[test]
+    fn a_snapshot_is_kept_every_so_many_events() {
+        let snapshots = Snapshots::new(3, 1);
+        let kept = [1, 2, 4, 5, 3, 9].map(|revision| {
+            snapshots.keep("a", &at(revision));
+            found(&snapshots, "a")
+        });
+        assert_eq!(kept, [None, Some(2), Some(2), Some(5), Some(5), Some(9)]);
+        snapshots.keep("b", &at(1));
+        assert_eq!((found(&snapshots, "a"), found(&snapshots, "b")), (Some(9), None), "too short to be kept");
+        snapshots.keep("b", &at(2));
+        assert_eq!((found(&snapshots, "a"), found(&snapshots, "b")), (None, Some(2)), "they share the only cell");
+        assert_eq!(snapshots.find("b", Revision::new(1)), None, "after the bound");
+    }
+}

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use annals::{
-    AppendError, AppendOptions, Batch, BuildError, Condition, Expected, InvalidName, Item, Limit, LimitExceeded,
-    Limits, Log, Message, Name, Part, Position, Query, Retention, Revision, StreamError, Timestamp,
+    AppendError, AppendOptions, Batch, BuildError, Condition, Expected, Indexes, InvalidName, Item, Limit,
+    LimitExceeded, Limits, Log, Message, Name, Part, Position, Query, Retention, Revision, StreamError, Timestamp,
 };
 
 fn message(name: &'static str) -> Message<'static> {
@@ -419,6 +419,10 @@ fn settings_out_of_range_build_no_log() {
     let mut aged = Retention::default();
     aged.age = Some(Duration::from_secs(1));
     assert_eq!(Log::builder().no_clock().retention(aged).build().unwrap_err(), BuildError::AgeWithoutClock);
+    for buckets in [0, 3, 1 << 25] {
+        let error = Log::builder().indexes(Indexes::new().names().buckets(buckets)).build().unwrap_err();
+        assert!(matches!(error, BuildError::Buckets { buckets: found, .. } if found == buckets));
+    }
     assert!(Log::builder().retention(aged).build().is_ok());
 }
 

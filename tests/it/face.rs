@@ -47,6 +47,18 @@ fn a_batch_knows_its_length() {
     assert_eq!((batch.len(), batch.is_empty()), (1, false));
 }
 
+/// What a backend asks of a batch.
+#[test]
+fn a_batch_tells_its_terms() {
+    let condition = Condition::none(Query::all());
+    let bare = Batch::new().add("s", event(b""));
+    assert_eq!((bare.given_condition(), bare.given_time(), bare.is_once()), (None, None, false));
+    let time = Timestamp::from_nanos(7);
+    let full = Batch::new().condition(condition.clone()).at(time).once().stored().add("s", event(b""));
+    assert_eq!((full.given_condition(), full.given_time(), full.is_once()), (Some(&condition), Some(time), true));
+    assert_eq!(full.len(), 1);
+}
+
 /// Each id is the one that was given, alone or with the others.
 #[test]
 fn envelopes_tell_their_ids_apart() {
