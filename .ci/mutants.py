@@ -31,7 +31,7 @@ GIB = 1 << 30
 # What notices, the fastest first: name, test binary, its arguments, seconds of processor time.
 STAGES = [
     ("it", "it", ["bad_input::", "corpus::", "counts::", "face::", "info::", "isolation::", "once::", "retention::",
-                  "source::"], 8),
+                  "source::"], 4),
     ("unit", "annals", [], 10),
     ("memory", "memory", ["long_", "logs_", "refused_", "a_stream", "an_envelope"], 20),
     ("it, threads", "it", ["stress::", "linearizable::"], 30),
