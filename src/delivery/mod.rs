@@ -63,3 +63,4 @@ pub use metrics::{Metrics, SubscriptionMetrics};
 pub use outcome::Outcome;
 pub use sequential::OnFailure;
 pub use subscription::{SubscribeError, Subscription, WaitError};
+pub(crate) use waiting::{Waiter, Waiters};

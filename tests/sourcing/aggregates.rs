@@ -94,7 +94,7 @@ fn an_event_that_cannot_be_recorded_appends_nothing() {
 fn the_past_is_loaded() {
     let log = Log::builder().time_per_append().build().unwrap();
     for n in 1..=5u64 {
-        let options = AppendOptions::new().at(Timestamp::from_nanos(10 * n as i64));
+        let options = AppendOptions::new().at(Timestamp::from_nanos(10 * n.cast_signed()));
         log.append_with("account-7", Moved::Deposited(n).message().unwrap(), options).unwrap();
         log.append_with("other", Message::event("Painted", "").unwrap(), options).unwrap();
     }
@@ -104,7 +104,7 @@ fn the_past_is_loaded() {
     for (n, sum) in [(1, 1), (2, 3), (3, 6), (5, 15)] {
         assert_eq!(at(Position::new(2 * n - 1).into()), sum);
         assert_eq!(at(Revision::new(n - 1).into()), sum);
-        assert_eq!(at(Timestamp::from_nanos(10 * n as i64 + 9).into()), sum);
+        assert_eq!(at(Timestamp::from_nanos(10 * n.cast_signed() + 9).into()), sum);
     }
     assert_eq!(at(Position::NONE.into()) + at(Timestamp::from_nanos(9).into()), 0);
     assert_eq!(at(Position::MAX.into()), 15);

@@ -3,4 +3,5 @@
 mod aggregates;
 mod bank;
 mod events;
+mod projections;
 mod races;
