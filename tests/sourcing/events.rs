@@ -70,13 +70,13 @@ fn decisions_are_tested_without_a_store() {
 #[test]
 fn a_wrong_expectation_fails() {
     let fails = |test: fn()| std::panic::catch_unwind(test).is_err();
-    assert!(fails(|| drop(given::<Account>([]).when(deposit(5)).then([Moved::Deposited(6)]))));
-    assert!(fails(|| drop(given::<Account>([]).when(deposit(5)).then_nothing())));
-    assert!(fails(|| drop(given::<Account>([]).when(withdraw(5)).then([]))));
+    assert!(fails(|| _ = given::<Account>([]).when(deposit(5)).then([Moved::Deposited(6)])));
+    assert!(fails(|| _ = given::<Account>([]).when(deposit(5)).then_nothing()));
+    assert!(fails(|| _ = given::<Account>([]).when(withdraw(5)).then([])));
     assert!(fails(|| given::<Account>([]).when(deposit(5)).then_refused(&No::Closed)));
     assert!(fails(|| given::<Account>([]).when(withdraw(5)).then_refused(&No::Closed)));
     assert!(fails(|| {
         let nowhere = || [Moved::Withdrawn { cents: 0, atm: String::new() }];
-        drop(given::<Account>([]).when(|_| Ok::<_, No>(nowhere())).then(nowhere()));
+        _ = given::<Account>([]).when(|_| Ok::<_, No>(nowhere())).then(nowhere());
     }));
 }
