@@ -2,7 +2,7 @@
 //! store [--features published] [-- --quick] [-- --large] [-- words of a title]`: with `--large`, filtered reads over 10
 //! million records as well, which takes about 8 GiB.
 
-use annals_benches::groups::{filter, message_store, store};
+use annals_benches::groups::{filter, message_store, sourcing, store};
 use annals_benches::measure::Group;
 use annals_benches::report;
 
@@ -45,7 +45,7 @@ fn main() {
             report::rows(&mut group, rounds);
         }
     }
-    for make in store::ALL.into_iter().chain(message_store::ALL) {
+    for make in store::ALL.into_iter().chain(message_store::ALL).chain(sourcing::ALL) {
         let mut group = make();
         if wanted(&group) {
             report::rows(&mut group, rounds);

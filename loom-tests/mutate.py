@@ -545,7 +545,7 @@ MUTATIONS = [
 def copied(tree):
     """A copy of the project, always at the same place: so a build begins where the last one ended."""
     shutil.rmtree(tree, ignore_errors=True)
-    for part in ["src", "loom-tests"]:
+    for part in ["src", "derive", "loom-tests"]:
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("target"))
     shutil.copy(ROOT / "Cargo.toml", tree)
 

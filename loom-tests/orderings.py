@@ -265,7 +265,7 @@ def instrument(tree):
     """Copies the project to `tree`, every ordering wrapped. Returns the sites."""
     if tree.exists():
         shutil.rmtree(tree)
-    for part in ["src", "loom-tests"]:
+    for part in ["src", "derive", "loom-tests"]:
         shutil.copytree(ROOT / part, tree / part, ignore=shutil.ignore_patterns("target"))
     shutil.copy(ROOT / "Cargo.toml", tree)
     all_sites = []

@@ -9,5 +9,6 @@ pub mod message_store;
 #[cfg(feature = "published")]
 pub mod published;
 pub mod read;
+pub mod sourcing;
 pub mod store;
 pub mod subscribers;

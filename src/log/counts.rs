@@ -153,3 +153,27 @@ impl Core {
         }
     }
 }
+
+#[cfg(all(test, not(any(loom, annals_shuttle))))]
+mod tests {
+    use crate::{Log, Message};
+
+    /// Segments are counted from the first one to the last, and those that somebody keeps from being freed.
+    #[test]
+    fn segments_are_counted_until_they_are_freed() {
+        let log = Log::builder().segment_slots(2).build().unwrap();
+        let segments = || log.core().segments(&log.core().pin());
+        assert_eq!(segments(), 1);
+        for _ in 0..5 {
+            log.append("s", Message::event("E", "").unwrap()).unwrap();
+        }
+        assert_eq!(segments(), 3);
+        let mut cursor = log.read().cursor();
+        cursor.next().unwrap();
+        log.truncate_before(5);
+        assert_eq!((segments(), log.core().garbage.pending()), (2, 1), "the cursor holds the first");
+        drop(cursor);
+        log.maintain();
+        assert_eq!(segments(), 1);
+    }
+}

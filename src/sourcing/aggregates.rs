@@ -42,7 +42,7 @@ const ATTEMPTS: u32 = 100;
 ///     }
 /// }
 ///
-/// #[derive(Clone, Default)]
+/// #[derive(Clone, Debug, Default)]
 /// struct Account {
 ///     overdraft: u64,
 /// }

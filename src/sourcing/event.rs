@@ -64,7 +64,7 @@ pub const SCHEMA: &str = "schema";
 /// assert_eq!((message.name(), message.payload()[0]), ("Deposited", 150));
 /// let old = Recorded { name: "Deposited", schema: 1, payload: &7u64.to_le_bytes() };
 /// assert_eq!(Account::decode(old)?, Some(Account::Deposited { cents: 700 }));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), BackendError>(())
 /// ```
 pub trait Event: Sized {
     /// What it is called.

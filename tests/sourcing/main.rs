@@ -2,6 +2,8 @@
 
 mod aggregates;
 mod bank;
+#[cfg(feature = "derive")]
+mod derived;
 mod events;
 mod projections;
 mod races;
