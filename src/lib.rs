@@ -25,7 +25,8 @@
 //!
 //! | floor | module | what |
 //! | --- | --- | --- |
-//! | 4 | [`sourcing`] | events as values, aggregates, decisions |
+//! | 5 | [`replica`] | the last value of a key, kept up to date by what is published to it, over any transport |
+//! | 4 | [`sourcing`] | events as values, aggregates, decisions, projections |
 //! | 4 | [`store`] | the interface of all backends; messages with sessions and filters; commands; values as payloads |
 //! | 3 | `delivery` | subscribers, in order and inline; followers; the bus; metrics |
 //! | 2 | `log` | slots, segments, streams, append, read, retention; the only `unsafe` |
@@ -37,6 +38,7 @@
 mod delivery;
 mod log;
 mod model;
+pub mod replica;
 pub mod sourcing;
 pub mod store;
 mod sync;

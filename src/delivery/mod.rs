@@ -63,4 +63,6 @@ pub use metrics::{Metrics, SubscriptionMetrics};
 pub use outcome::Outcome;
 pub use sequential::OnFailure;
 pub use subscription::{SubscribeError, Subscription, WaitError};
+
+pub(crate) use outcome::message_of;
 pub(crate) use waiting::{Waiter, Waiters};

@@ -17,7 +17,7 @@ mod append;
 mod at_once;
 mod follow;
 mod once;
-mod patience;
+pub(crate) mod patience;
 mod read;
 mod whole;
 
@@ -74,7 +74,7 @@ impl fmt::Display for Report {
 }
 
 /// What a clause comes to: what was found, when it does not hold.
-type Found = Result<(), String>;
+pub(crate) type Found = Result<(), String>;
 
 struct Run<F> {
     make: F,
@@ -144,11 +144,11 @@ impl<S: EventStore, F: AsyncFn() -> S> Run<F> {
 
 /// Whether two things are the same.
 #[allow(clippy::needless_pass_by_value, reason = "both are made for this")]
-fn same<T: PartialEq + fmt::Debug>(what: &str, is: T, should: T) -> Found {
+pub(crate) fn same<T: PartialEq + fmt::Debug>(what: &str, is: T, should: T) -> Found {
     if is == should { Ok(()) } else { Err(format!("{what} is {is:?}, should be {should:?}")) }
 }
 
-fn holds(what: &str, it: bool) -> Found {
+pub(crate) fn holds(what: &str, it: bool) -> Found {
     if it { Ok(()) } else { Err(what.to_owned()) }
 }
 

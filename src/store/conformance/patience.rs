@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::sync::wait::{is_over, park, spawn};
 
 /// What the future comes to; none when it is not ready within `patience`.
-pub(super) async fn within<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
+pub(crate) async fn within<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let until = Instant::now().checked_add(patience);
     let mut woken_later: Option<Waker> = None;

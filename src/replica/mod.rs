@@ -1,0 +1,48 @@
+//! Floor 5: replicas of keyed values, over any transport.
+//!
+//! Who has a value publishes an [`Update`] of it to a key, through a [`Transport`]; a [`Replica`] of that key keeps the last one.
+//! Transports keep nothing and look at nothing: order, gaps and repetitions are the replica's business.
+//!
+//! # What a replica does
+//!
+//! | what comes | what it leads to | status |
+//! | --- | --- | --- |
+//! | the first value, a seed, what a refetch brought | applied, whatever its sequence, unless there is a newer value | live |
+//! | the next sequence | applied | live |
+//! | the value's sequence, or a lower one | ignored | as it was |
+//! | a higher one: there is a gap | a refetch, or applied, as [`OnGap`] says | stale, or live |
+//! | a value that does not parse, or of another schema | a refetch, unless it is what a refetch brought | skew |
+//! | a refetch that fails or brings nothing | the last good value stands | stale |
+//!
+//! A status becomes live only if no higher sequence is known. Refetches are one at a time: what asks for one while another
+//! is in flight gets one more after it, if that one brought too little. Nothing makes the value go backwards.
+//!
+//! # How
+//!
+//! [`Reconciler`] is these rules and nothing else: no clock, no thread, no transport. A replica has one in a copy-on-write cell;
+//! whoever delivers tells it on its own thread, without a lock; whoever reads loads it. What has to wait, refetches, is a future
+//! that the user polls: [`Refetcher`].
+//!
+//! With the feature `testing`, `conformance` holds any transport against its contract.
+
+mod builder;
+mod handle;
+mod reconciler;
+mod refetcher;
+mod shared;
+mod snapshot;
+mod transport;
+mod update;
+mod watch;
+
+#[cfg(feature = "testing")]
+pub mod conformance;
+
+pub use builder::ReplicaBuilder;
+pub use handle::Replica;
+pub use reconciler::{Decided, Decision, Input, OnGap, Parsed, Reconciler, Rules};
+pub use refetcher::{Refetched, Refetcher};
+pub use snapshot::{ReplicaStatistics, Snapshot, Status};
+pub use transport::{PublishFailure, SubscribeFailure, Transport, TransportSubscription};
+pub use update::{InvalidSchema, Schema, Update};
+pub use watch::Watch;

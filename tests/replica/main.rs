@@ -1,0 +1,12 @@
+//! Replicas and transports: the contract of transports, and whether its suite can tell; the rules of the reconciler, one by one
+//! and by random programs; replicas on threads.
+#![allow(clippy::pedantic, reason = "tests are read, not called")]
+
+mod broken;
+mod model;
+mod post;
+mod program;
+mod programs;
+mod rules;
+mod shell;
+mod watching;
