@@ -206,7 +206,7 @@ def verdict(tree, binaries, mutant):
             continue
         command = [binaries[binary], "--test-threads=2", *arguments]
         try:
-            done = subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=20 * seconds,
+            done = subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=6 * seconds,
                                   preexec_fn=limited(seconds))
         except subprocess.TimeoutExpired:
             return name, "never ends"
