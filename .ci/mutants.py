@@ -36,7 +36,7 @@ STAGES = [
     ("memory", "memory", ["long_", "logs_", "refused_", "a_stream", "an_envelope"], 20),
     ("it, threads", "it", ["stress::", "linearizable::"], 30),
     ("it, properties", "it", ["properties::"], 60),
-    ("it, delivery", "it", ["bus::", "delivery::", "message_store::", "sessions::"], 60),
+    ("it, delivery", "it", ["bus::", "delivery", "message_store::", "sessions::"], 60),
     ("store", "store", [], 60),
     ("memory, all", "memory", [], 120),
 ]

@@ -150,7 +150,8 @@ impl Cursor {
                     continue;
                 }
                 Walk::Log(log) if let Some(query) = &self.query => log.next_match(&mut self.held, query)?,
-                Walk::Log(log) => log.next_index(&mut self.held)?,
+                // Without a query, and so backwards.
+                Walk::Log(log) => log.next_back(&mut self.held)?,
                 Walk::Stream(stream) => stream.next_index(&mut self.held)?,
                 Walk::Lists(lists) => lists.next_index(&mut self.held)?,
             };
@@ -287,18 +288,14 @@ struct LogWalk {
 }
 
 impl LogWalk {
-    /// The next index, which lies in the held segment.
+    /// The next index of a walk backwards, which lies in the held segment.
     #[inline]
-    fn next_index(&mut self, held: &mut Held) -> Option<u64> {
+    fn next_back(&mut self, held: &mut Held) -> Option<u64> {
         if self.run.start >= self.run.end {
             self.run = self.next_run(held, u64::MAX)?;
         }
-        if self.backwards {
-            self.run.end -= 1;
-            return Some(self.run.end);
-        }
-        self.run.start += 1;
-        Some(self.run.start - 1)
+        self.run.end -= 1;
+        Some(self.run.end)
     }
 
     /// The next index whose record a query selects, which lies in the held segment. What is removed meanwhile is looked at as
