@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use annals::bytes::Bytes;
-use annals::{Batch, Bus, Envelope, EnvelopeSource, Expected, Limits, Log, Message, Name, Query, Retention};
+use annals::{Batch, Bus, Envelope, EnvelopeSource, Expected, Indexes, Limits, Log, Message, Name, Query, Retention};
 
 struct Counting;
 
@@ -268,7 +268,8 @@ fn memory_comes_back() {
 fn logs_that_come_and_go_leave_nothing() {
     let _turn = turn();
     let round = |number: u32| {
-        let log = Log::builder().segment_slots(64).build().unwrap();
+        let indexes = if number % 2 == 0 { Indexes::new().names().categories() } else { Indexes::new() };
+        let log = Log::builder().segment_slots(64).indexes(indexes.buckets(64)).build().unwrap();
         fill(&log, 2000);
         for stream in 0..500 {
             log.append(&format!("s-{stream}"), Message::event("Long", &[1; 2000]).unwrap()).unwrap();

@@ -1,8 +1,9 @@
 //! What cannot be reached through the public face: a log at the end of its positions.
 
 use super::append::LIMIT;
-use super::{AppendError, Batch, Builder, Log};
-use crate::model::Message;
+use super::keys::KEYED_LIMIT;
+use super::{AppendError, AppendOptions, Batch, Builder, Indexes, Log};
+use crate::model::{Expected, Message, Query};
 
 fn event() -> Message<'static> {
     Message::event("E", "").unwrap()
@@ -31,6 +32,26 @@ fn a_full_log_refuses_and_can_be_read() {
     assert_eq!(stream.read().iter().count(), 8);
     assert_eq!(log.truncate_before(LIMIT).get(), LIMIT);
     assert_eq!(log.read().iter().count(), 1);
+}
+
+/// In a log with indexes positions end earlier, at what a cell of a bucket can name.
+#[test]
+fn a_log_with_indexes_is_full_earlier() {
+    let names = Indexes::new().names().buckets(1);
+    let make = || Builder::new().segment_slots(4).no_clock().indexes(names).build_at(KEYED_LIMIT - 3).unwrap();
+    let log = make();
+    for left in (0..3).rev() {
+        assert_eq!(log.append("s", event()).unwrap().position.get(), KEYED_LIMIT - left);
+    }
+    assert!(matches!(log.append("s", event()).unwrap_err().error, AppendError::Full));
+    let conditional = AppendOptions::from(Expected::exactly(2));
+    assert!(matches!(log.append_with("s", event(), conditional).unwrap_err().error, AppendError::Full));
+    assert!(matches!(log.append_batch(Batch::new().add("s", event())).unwrap_err().error, AppendError::Full));
+    assert_eq!(log.read().matching(Query::name("E").unwrap()).iter().count(), 3);
+    let batch = |count| (0..count).fold(Batch::new(), |batch, _| batch.add("s", event()));
+    let log = make();
+    assert!(matches!(log.append_batch(batch(4)).unwrap_err().error, AppendError::Full));
+    assert_eq!(log.append_batch(batch(3)).unwrap().last.get(), KEYED_LIMIT);
 }
 
 /// A batch that does not fit is refused whole; what fits still fits.

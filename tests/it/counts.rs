@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use annals::{AppendOptions, Batch, Counts, Kind, Log, Message, Retention, Timestamp, View};
+use annals::{AppendOptions, Batch, Counts, Indexes, Kind, Log, Message, Retention, Timestamp, View};
 
 /// The message at a position: kinds and sizes come and go.
 fn message(position: u64) -> Message<'static> {
@@ -113,4 +113,16 @@ fn counts_beside_appends_and_removals_add_up() {
 
 fn small(command: bool) -> Message<'static> {
     if command { Message::command("M", "") } else { Message::event("M", "") }.unwrap()
+}
+
+/// What an index takes beside a record is counted with it.
+#[test]
+fn bytes_include_what_indexes_take() {
+    let bytes = |indexes| {
+        let log = filled(Log::builder().time_per_append().counted().indexes(indexes).build().unwrap(), 30);
+        log.view().counts().bytes.unwrap()
+    };
+    let (none, one, two) =
+        (bytes(Indexes::new()), bytes(Indexes::new().names()), bytes(Indexes::new().names().categories()));
+    assert_eq!((one - none, two - none), (30 * (8 + 16), 30 * (8 + 2 * 16)));
 }
