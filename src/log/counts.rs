@@ -156,7 +156,8 @@ impl Core {
 
 #[cfg(all(test, not(any(loom, annals_shuttle))))]
 mod tests {
-    use crate::{Log, Message};
+    use crate::log::Log;
+    use crate::model::Message;
 
     /// Segments are counted from the first one to the last, and those that somebody keeps from being freed.
     #[test]
