@@ -268,7 +268,7 @@ fn memory_comes_back() {
 fn logs_that_come_and_go_leave_nothing() {
     let _turn = turn();
     let round = |number: u32| {
-        let indexes = if number % 2 == 0 { Indexes::new().names().categories() } else { Indexes::new() };
+        let indexes = if number.is_multiple_of(2) { Indexes::new().names().categories() } else { Indexes::new() };
         let log = Log::builder().segment_slots(64).indexes(indexes.buckets(64)).build().unwrap();
         fill(&log, 2000);
         for stream in 0..500 {

@@ -72,7 +72,7 @@ impl Account {
 }
 
 fn moved(n: u64) -> Moved {
-    if n % 2 == 0 { Moved::Deposited(3) } else { Moved::Withdrawn(1) }
+    if n.is_multiple_of(2) { Moved::Deposited(3) } else { Moved::Withdrawn(1) }
 }
 
 fn filled(events: u64) -> Log {
