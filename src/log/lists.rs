@@ -394,6 +394,9 @@ mod tests {
         assert_eq!(cost(Item::new().name("E").unwrap()), Some(100));
         assert_eq!(cost(Item::new().stream("never").unwrap().name("E").unwrap()), Some(0));
         assert_eq!(cost(Item::new().correlation("x")), None);
+        let planned = |item: Item| plan(core, &Query::all().or(item), slots, &guard).map(|lists| lists.len());
+        assert_eq!(planned(Item::new().tag("rare").unwrap()), Some(1));
+        assert_eq!(planned(Item::new().correlation("x")), None);
     }
 
     /// Truncation takes the cells with it: what is left is less than two segments' worth.

@@ -14,7 +14,7 @@ use super::index::as_index;
 use super::options::AppendOptions;
 use crate::model::{Condition, Item, Message, Position, Query};
 
-/// Appends a message once: with `append`, on terms that say nothing of it.
+/// Appends a message once: with `append`, which does not ask whether it is to be once.
 #[cold]
 pub(super) fn append(
     log: &Log,
@@ -31,7 +31,7 @@ pub(super) fn append(
         return Ok(repeated(&first));
     }
     let condition = absent_after(&query, end, options.condition);
-    match append(message, AppendOptions { condition: Some(&condition), once: false, ..options }) {
+    match append(message, AppendOptions { condition: Some(&condition), ..options }) {
         Ok(appended) => Ok(appended),
         Err(rejected) => match find(log, &query, end, log.end()) {
             Some(first) => Ok(repeated(&first)),

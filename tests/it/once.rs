@@ -81,6 +81,11 @@ fn a_new_message_is_appended_on_its_terms() {
         let AppendError::ConditionFailed(failed) = refused.error else { panic!("{}", refused.error) };
         assert_eq!((failed.position().get(), failed.condition(), failed.part()), (1, &condition, &condition));
         assert_eq!(failed.missed().iter().count(), 1);
+        let batch = Batch::new().add("s", message("n")).condition(condition.clone()).once();
+        let refused = log.append_batch(batch).unwrap_err();
+        let AppendError::ConditionFailed(failed) = &refused.error else { panic!("{}", refused.error) };
+        assert_eq!((failed.position().get(), failed.condition(), failed.part()), (1, &condition, &condition));
+        assert_eq!(refused.rejected.given_condition(), Some(&condition));
         let refused = log.append_with("s", Message::event("E", "").unwrap(), once()).unwrap_err();
         assert!(matches!(refused.error, AppendError::MissingMessageId));
         assert_eq!(log.end(), 1);
