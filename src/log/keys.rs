@@ -23,9 +23,9 @@ use crate::model::{Id, Parts, category_of};
 /// Which indexes a log keeps, besides those of its streams. They make queries and conditions cost what matches them instead
 /// of what is in the log; each costs appends and memory: 24 bytes for each key of a record, and 8 for each record.
 ///
-/// Measured on a busy machine, where an append with all of these texts took 141 ns without index: 60 to 70 ns more for a key that
-/// often recurs (names, categories, correlation and session ids), 150 ns for one of many or one of a kind (tags, message ids),
-/// whose bucket is not in the cache; 460 ns for all six.
+/// Measured, where an append with all of these texts took 138 ns without index: 47 to 72 ns more for a key that often recurs
+/// (names, categories, correlation and session ids), 125 to 135 ns for one of many or one of a kind (tags, message ids), whose
+/// bucket is not in the cache; 442 ns for all six.
 ///
 /// ```
 /// use annals::{Indexes, Log, Message, Query};
