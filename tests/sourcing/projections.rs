@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -166,8 +167,17 @@ fn a_follower_misses_what_was_removed() {
     assert_eq!((of(&balances, "account-a"), balances.position()), (4, Position::new(4)));
 }
 
-fn poll(future: &mut Passed<Balances>) -> bool {
-    matches!(pin!(future).poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(()))
+fn poll(future: &mut Passed<Balances>, waker: &Waker) -> bool {
+    matches!(pin!(future).poll(&mut Context::from_waker(waker)), Poll::Ready(()))
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A fresh one is built while the old one serves; then every handle reads the fresh one, and who waits for a position waits
@@ -183,13 +193,17 @@ fn one_is_built_anew_while_the_old_one_serves() {
     old.close();
     let position = deposit(&log, "account-a", 1);
     let mut waits = balances.passed(position);
-    assert!(!poll(&mut waits), "the old one has ended");
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    assert!(!poll(&mut waits, &waker), "the old one has ended");
+    assert!(!woken.0.load(Ordering::Relaxed));
     let blocked = {
         let balances = balances.clone();
         thread::spawn(move || balances.wait_for(position, LONG))
     };
     balances.replace(&fresh);
-    assert!(poll(&mut waits));
+    assert!(woken.0.load(Ordering::Relaxed));
+    assert!(poll(&mut waits, &waker));
     assert!(blocked.join().unwrap());
     assert_eq!((of(&handle, "account-a"), handle.position()), (2, position));
 }
