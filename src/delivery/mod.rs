@@ -65,4 +65,4 @@ pub use sequential::OnFailure;
 pub use subscription::{SubscribeError, Subscription, WaitError};
 
 pub(crate) use outcome::message_of;
-pub(crate) use waiting::{Waiter, Waiters};
+pub(crate) use waiting::{Place, Waiter, Waiters};

@@ -8,7 +8,8 @@
 //! that is stopped anywhere in between leaves nobody asleep whom another one would wake, and one that comes late cannot end a
 //! turn that began meanwhile.
 
-use std::task::Waker;
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::sync::{Arc, AtomicU64, CopyOnWrite, Ordering, fence, pause, wait};
@@ -134,6 +135,19 @@ impl Waiters {
         });
     }
 
+    /// Ready when `ready` has something: with that. Dropped before, it leaves nothing on the list.
+    pub(crate) async fn until<R>(&self, mut ready: impl FnMut() -> Option<R>) -> R {
+        let mut place = Place::new(self);
+        poll_fn(|context| {
+            if let Some(it) = ready() {
+                return Poll::Ready(it);
+            }
+            place.register(context);
+            ready().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
     /// Blocks until `ready` says so, or the time is over. What it said last.
     pub(crate) fn block(&self, until: Option<Instant>, mut ready: impl FnMut() -> bool) -> bool {
         for look in 0..LOOKS + YIELDS {
@@ -153,6 +167,31 @@ impl Waiters {
                 return is_ready;
             }
             wait::park(until);
+        }
+    }
+}
+
+/// A place on the list, left when it is dropped.
+pub(crate) struct Place<'w> {
+    waiters: &'w Waiters,
+    waiter: Option<Arc<Waiter>>,
+}
+
+impl<'w> Place<'w> {
+    pub(crate) fn new(waiters: &'w Waiters) -> Self {
+        Self { waiters, waiter: None }
+    }
+
+    /// From now on the task is woken when the others are, once. It looks whether it has to wait after this.
+    pub(crate) fn register(&mut self, context: &Context<'_>) {
+        self.waiters.register(&mut self.waiter, context.waker(), || ());
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(waiter) = self.waiter.take() {
+            self.waiters.forget(&waiter);
         }
     }
 }

@@ -119,3 +119,51 @@ pub(crate) fn tell_closed(log: &Log) {
         watcher.closed(log);
     }
 }
+
+#[cfg(all(test, not(any(loom, annals_shuttle))))]
+mod tests {
+    use super::*;
+    use crate::log::Log;
+
+    /// A word tells those who wait from those who are subscribed, and both from those who watch a stream.
+    #[test]
+    fn a_word_says_who_watches() {
+        let interest = Interest::new();
+        let says = || {
+            let word = interest.word();
+            (Interest::is_for_all(word), Interest::is_waited_for(word), Interest::has_subscribers(word))
+        };
+        assert_eq!(says(), (false, false, false));
+        interest.add(Interest::WAITING);
+        assert_eq!(says(), (true, true, false));
+        interest.add(Interest::ONE);
+        assert_eq!(says(), (true, true, true));
+        interest.remove(Interest::WAITING);
+        assert_eq!(says(), (true, false, true));
+        interest.add(Interest::STREAM);
+        interest.remove(Interest::ONE);
+        assert_eq!(says(), (false, false, false));
+        assert_ne!(interest.word(), 0, "somebody watches a stream");
+        interest.remove(Interest::STREAM);
+        assert_eq!(interest.word(), 0);
+    }
+
+    /// Who watches a stream is told of that one alone; who watches the log, of all; and nobody, when they are gone.
+    #[test]
+    fn appends_look_for_those_of_their_stream() {
+        let log = Log::new();
+        let streams = ["mine", "other"].map(|id| log.stream(id).unwrap());
+        // SAFETY: entries live as long as the log.
+        let [mine, other] = streams.each_ref().map(|stream| unsafe { stream.entry().as_ref() });
+        let watched = || (log.core().is_watched(mine), log.core().is_watched(other));
+        assert_eq!(watched(), (false, false));
+        log.core().interest.add(Interest::STREAM);
+        mine.interest.add(Interest::ONE);
+        assert_eq!(watched(), (true, false));
+        log.core().interest.add(Interest::ONE);
+        assert_eq!(watched(), (true, true));
+        log.core().interest.remove(Interest::ONE + Interest::STREAM);
+        assert_eq!(watched(), (false, false), "the word of the log comes first");
+        mine.interest.remove(Interest::ONE);
+    }
+}

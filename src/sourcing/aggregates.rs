@@ -1,18 +1,15 @@
 //! Loading aggregates, and deciding on them.
 
 use std::fmt;
-use std::pin::Pin;
-use std::task::Poll;
-
-use futures_core::Stream;
 
 use super::aggregate::{Aggregate, At, Loaded, stream_of};
 use super::error::{DecideError, InvalidEvent, LoadError};
 use super::event::Event;
+use super::reading::{each, one};
 use super::snapshots::Snapshots;
-use crate::log::{Batch, Envelope, Log};
+use crate::log::{Batch, Log};
 use crate::model::{Expected, Failures, Position, Query, Revision};
-use crate::store::{AppendFailure, EventStore, ReadFailure, Select};
+use crate::store::{AppendFailure, EventStore, Select};
 use crate::sync::StdArc;
 
 /// How often a decision is tried, unless set otherwise.
@@ -259,14 +256,9 @@ impl<A: Aggregate, S: EventStore> Aggregates<A, S> {
     async fn before<R>(&self, id: &str, key: &str) -> Result<Option<Decided<A>>, DecideError<R>> {
         let stream = stream_of::<A>(id);
         let first = Select::stream(&*stream).matching(Query::message_id(&message_id(&stream, key, 0))).first(1);
-        let mut found = None;
-        each(self.store.read(first), |envelope| {
-            found = Some(envelope.position());
-            Ok(())
-        })
-        .await?;
+        let found = one(self.store.read(first)).await.map_err(LoadError::from)?;
         match found {
-            Some(position) => self.again(id, position).await.map(Some),
+            Some(envelope) => self.again(id, envelope.position()).await.map(Some),
             None => Ok(None),
         }
     }
@@ -317,24 +309,6 @@ fn batch_of<'e, A: Aggregate>(
         batch = batch.add(stream, message);
     }
     Ok(if key.is_some() { batch.once() } else { batch })
-}
-
-/// Goes through a read.
-async fn each(
-    mut read: impl Stream<Item = Result<Envelope, ReadFailure>> + Unpin,
-    mut visit: impl FnMut(&Envelope) -> Result<(), LoadError>,
-) -> Result<(), LoadError> {
-    std::future::poll_fn(|context| {
-        loop {
-            match Pin::new(&mut read).poll_next(context) {
-                Poll::Ready(Some(Ok(envelope))) => visit(&envelope)?,
-                Poll::Ready(Some(Err(failure))) => return Poll::Ready(Err(failure.into())),
-                Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    })
-    .await
 }
 
 impl<A, S> Clone for Aggregates<A, S> {

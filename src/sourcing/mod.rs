@@ -9,16 +9,27 @@
 //! Nothing is kept beside the store but [snapshots](Aggregates::snapshots), and those only save reading: what is appended is
 //! decided by the stream's revision, so a snapshot can be old, and cannot hide a conflict.
 //!
+//! A [`Service`] stores events and has them handled, by handlers that go on where they were.
+//!
 //! With the feature `testing`, `given` tests a decision without a store.
 
 mod aggregate;
 mod aggregates;
+mod checkpoints;
 mod error;
 mod event;
+mod first_use;
 #[cfg(feature = "testing")]
 mod given;
+mod handler;
+mod new_event;
+mod progress;
 mod projection;
+mod reading;
+mod service;
+mod service_builder;
 mod snapshots;
+mod worker;
 
 /// Makes an enum, or a struct, an [`Event`](trait@Event). Feature `derive`.
 ///
@@ -108,12 +119,20 @@ pub use annals_derive::Event;
 
 pub use aggregate::{Aggregate, At, Loaded};
 pub use aggregates::{Aggregates, Decided};
-pub use error::{DecideError, DecodeFailure, InvalidEvent, LoadError};
+pub use checkpoints::{Checkpoint, Checkpoints, InvalidCheckpoint, NoCheckpoints, StoreCheckpoints};
+pub use error::{
+    DecideError, DecodeFailure, DispatchError, InvalidEvent, InvalidService, LoadError, NoSuchHandler, StartError,
+};
 pub use event::{Event, Recorded, SCHEMA};
 #[cfg(feature = "testing")]
 pub use given::{Given, When, given};
+pub use handler::{Parked, Retry};
+pub use new_event::{CREATED_BY, EventBuilder, Events, NewEvent};
+pub use progress::HandlerStatus;
 pub use projection::{Passed, ProjectError, Projected, Projection, Projector, projection, projection_from};
 /// What the code that [`derive@Event`] makes writes and reads with.
 #[cfg(feature = "derive")]
 #[doc(hidden)]
 pub use serde;
+pub use service::{Consistency, Service};
+pub use service_builder::{HandlerWork, ServiceBuilder};

@@ -8,6 +8,7 @@ mod gauge;
 mod tally;
 pub(crate) mod turn;
 pub(crate) mod wait;
+pub(crate) mod within;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use cow::{CopyOnWrite, Loaded};

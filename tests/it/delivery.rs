@@ -284,6 +284,33 @@ fn a_follower_meets_everything_and_is_told_where_it_stands() {
     assert!(matches!(log.append("s", event("C")).unwrap_err().error, AppendError::Closed));
 }
 
+/// One that had caught up is told when it falls more than so many behind: of the log within the 16 that the hint lags, of a
+/// stream when it has looked. Then it gets what it missed, and is told when it has caught up again.
+#[test]
+fn a_follower_is_told_that_it_fell_behind() {
+    let log = Log::new();
+    let stream = log.stream("s").unwrap();
+    let mut of_log = log.feed().from_beginning().follow().fell_behind_at(20);
+    let mut of_stream = stream.feed().from_beginning().follow().fell_behind_at(20);
+    for followed in [&mut of_log, &mut of_stream] {
+        let mut missed = log.end().get();
+        for (appended, told) in [(0, 0..=0), (20, 0..=0), (41, 25..=41)] {
+            (0..appended).for_each(|_| _ = stream.append(event("A")).unwrap());
+            missed += appended;
+            let items: Vec<_> = std::iter::from_fn(|| followed.try_next().ok()).collect();
+            let by = items.iter().take(2).find_map(|item| match item {
+                Followed::FellBehind { by } => Some(*by),
+                _ => None,
+            });
+            assert!(told.contains(&by.unwrap_or(0)), "{by:?} of {appended}");
+            let envelopes = items.iter().filter(|item| matches!(item, Followed::Envelope(_))).count() as u64;
+            assert_eq!(envelopes, std::mem::take(&mut missed));
+            let ends = matches!(items.last(), Some(Followed::CaughtUp(at)) if *at == log.end());
+            assert_eq!(ends, by.is_some() || appended == 0, "it is told once");
+        }
+    }
+}
+
 #[test]
 fn a_follower_that_waits_is_woken() {
     let log = Log::new();
