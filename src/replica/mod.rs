@@ -26,23 +26,38 @@
 //! With the feature `testing`, `conformance` holds any transport against its contract.
 
 mod builder;
+mod change;
+mod confirms;
 mod handle;
+mod operation;
+mod optimistic;
+mod queue;
 mod reconciler;
 mod refetcher;
 mod shared;
 mod snapshot;
+mod stream_queue;
 mod transport;
 mod update;
 mod watch;
+mod watched;
+mod writes;
 
 #[cfg(feature = "testing")]
 pub mod conformance;
 
 pub use builder::ReplicaBuilder;
+pub use change::{Change, Patch};
+pub use confirms::Confirmations;
 pub use handle::Replica;
-pub use reconciler::{Decided, Decision, Input, OnGap, Parsed, Reconciler, Rules};
+pub use operation::OperationId;
+pub use optimistic::{Intent, Mark, Optimistic, PendingIntent, Rejection};
+pub use queue::{IntentQueue, Pushed, QueueFailure, Queued};
+pub use reconciler::{Decided, Decision, Input, OnGap, Parsed, Patched, Reconciler, Rules};
 pub use refetcher::{Refetched, Refetcher};
 pub use snapshot::{ReplicaStatistics, Snapshot, Status};
+pub use stream_queue::StreamQueue;
 pub use transport::{PublishFailure, SubscribeFailure, Transport, TransportSubscription};
 pub use update::{InvalidSchema, Schema, Update};
 pub use watch::Watch;
+pub use writes::{Answer, ProposeFailure, SendFailure, Shown, Writes};

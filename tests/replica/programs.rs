@@ -17,7 +17,7 @@ proptest! {
 }
 
 /// A generator of bytes that is good enough to mix things up, the same each time.
-fn bytes(seed: u64, count: usize) -> Vec<u8> {
+pub fn bytes(seed: u64, count: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let next = |_| {
         state ^= state << 13;
@@ -49,6 +49,10 @@ fn programs_see_every_decision() {
         "ignored",
         "not refetched",
         "outdated",
+        "patch after a gap",
+        "patch applied",
+        "patch that does not fit",
+        "patch, another",
         "schema skew",
         "stale",
         "told after the end",
