@@ -1,5 +1,6 @@
 //! Replicas and transports: the contract of transports, and whether its suite can tell; the rules of the reconciler, one by one
-//! and by random programs; replicas on threads; optimistic writes.
+//! and by random programs; replicas on threads; optimistic writes;
+//! transactions.
 #![allow(clippy::pedantic, reason = "tests are read, not called")]
 
 mod broken;
@@ -11,4 +12,5 @@ mod program;
 mod programs;
 mod rules;
 mod shell;
+mod transactions;
 mod watching;
