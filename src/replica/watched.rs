@@ -6,6 +6,7 @@
 //!
 //! [`Shared`](super::shared::Shared) is the same for a reconciler, which has two kinds of waiters.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -57,6 +58,12 @@ impl<S> Watched<S> {
     /// The same for what watchers do not look at.
     pub(super) fn change_unseen(&self, mut next: impl FnMut(&S) -> Option<S>) -> bool {
         self.state.change(|state| state.and_then(&mut next).map(Some))
+    }
+
+    /// Ready with what `ready` finds, when it finds something. Registered until the future is dropped.
+    pub(super) async fn wait_for<R>(self: &StdArc<Self>, mut ready: impl FnMut(&S) -> Option<R>) -> R {
+        let mut place = Place { watched: self.clone(), waiter: None };
+        poll_fn(|context| place.poll(context, &mut ready)).await
     }
 
     /// The states, one for each change; what changes while nobody looks is told as one change.

@@ -166,7 +166,7 @@ impl World {
     }
 
     fn is_patch(&self, sequence: u64) -> bool {
-        self.has_patches && sequence % 3 != 0
+        self.has_patches && !sequence.is_multiple_of(3)
     }
 
     fn come(&mut self, sequence: u64, reads: Reads) {
