@@ -6,7 +6,7 @@ use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use annals::replica::{
@@ -15,6 +15,7 @@ use annals::replica::{
 };
 use annals::store::{BackendError, block_on, iterate};
 use annals::{Bus, Log, Message};
+use futures_core::Stream;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -404,4 +405,26 @@ fn threads_that_propose_send_and_read() {
         assert_eq!(seen(&client), (authority.list.clone(), 0));
         assert_eq!(authority.came.len(), 2 * usize::from(EACH));
     });
+}
+
+#[test]
+fn who_watches_is_told_of_what_is_shown() {
+    let client = client(&Log::new());
+    let mut watch = pin!(client.2.watch());
+    let mut look = || match watch.as_mut().poll_next(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(shown) => shown.map(|shown| (shown.value.unwrap().to_vec(), shown.pending.len())),
+        Poll::Pending => None,
+    };
+    assert_eq!((look(), look()), (Some((vec![], 0)), None));
+    propose_to(&client, 1);
+    assert_eq!((look(), look()), (Some((vec![1], 1)), None));
+    client.0.publish("list", Update::new(7, vec![9]));
+    assert!(
+        client.1.snapshot().statistics.gaps == 1 && look().is_none(),
+        "the replica has changed, what is shown has not"
+    );
+    block_on(client.2.send(|_, _| answer(Answer::rejected("no")))).unwrap();
+    assert_eq!((look(), look()), (Some((vec![], 0)), None));
+    client.0.publish("list", Update::new(1, vec![2]));
+    assert_eq!((look(), look()), (Some((vec![2], 0)), None));
 }

@@ -310,6 +310,22 @@ fn who_is_silent_is_forgotten_and_what_is_late_for_that_does_nothing() {
     assert!(guests.iter().all(|guest| guest.sees() == names(&[("ann", 1), ("ben", 1)])));
 }
 
+/// Who says hello while another is saying something may have come too late for it: it is said once more.
+#[test]
+fn who_asks_during_a_publish_is_answered() {
+    let (line, clock) = (Arc::new(Line::default()), Hands::default());
+    let mut guest = Guest::join(&line, "ann", 1, &clock);
+    let (again, heard) = (line.clone(), Arc::new(AtomicU64::new(0)));
+    let hears = heard.clone();
+    let _late = line.bus.subscribe("room", move |update: &Update<Said<u64>>| {
+        if matches!(update.value, Said::Here(_)) && hears.fetch_add(1, Ordering::SeqCst) == 0 {
+            again.bus.publish("room", Update::new(0, Said::hello("ben", 0)));
+        }
+    });
+    assert!(guest.say().is_pending());
+    assert_eq!(heard.load(Ordering::SeqCst), 2);
+}
+
 /// A peer that comes again is another session; what its last one says late does not matter.
 #[test]
 fn a_peer_that_comes_again_stands() {

@@ -1,5 +1,8 @@
 //! Random programs of what may happen to a replica: see `program`.
 
+use std::fs;
+use std::path::Path;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -14,6 +17,18 @@ proptest! {
     fn any_program_keeps_the_rules(program in vec(any::<u8>(), 0..80 * program::STEP)) {
         program::run(&program);
     }
+}
+
+/// What fuzzing has found: every program that came by something new.
+#[test]
+fn programs_that_were_found_pass() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/replica");
+    let mut count = 0;
+    for entry in fs::read_dir(corpus).expect("the corpus is there") {
+        program::run(&fs::read(entry.expect("an entry").path()).expect("a file can be read"));
+        count += 1;
+    }
+    assert!(count > 50, "{count} programs");
 }
 
 /// A generator of bytes that is good enough to mix things up, the same each time.
