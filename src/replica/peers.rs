@@ -40,10 +40,12 @@ pub struct Announcement<V> {
 /// of names that are announced, and shrinks by [`expire`](Self::expire) alone.
 ///
 /// ```
+/// use std::sync::Arc;
+///
 /// use annals::replica::Peers;
 ///
 /// let (mut ours, mut theirs) = (Peers::new(), Peers::new());
-/// let came = ours.announce("ann", 1, 100, Some("reads".into()));
+/// let came = ours.announce("ann", 1, 100, Some(Arc::new("reads")));
 /// let went = ours.announce("ann", 1, 105, None);
 /// assert!(theirs.hear(&went) && !theirs.hear(&came), "late, it does not undo that she left");
 /// assert_eq!(theirs.len(), 0);

@@ -55,20 +55,26 @@ impl<V> Said<V> {
 /// leaves, the peer has left until the other says something again.
 ///
 /// ```
-/// use annals::replica::{Presence, Update};
-/// use annals::store::block_on;
-/// use annals::{Bus, Timestamp};
 /// use std::sync::Arc;
+/// use std::thread;
 ///
-/// let (bus, clock) = (Arc::new(Bus::new()), || Timestamp::from_nanos(7));
-/// let (ann, mut says) = block_on(Presence::join(&bus, "room", "ann", "reads", clock))?;
-/// let (ben, mut also) = block_on(Presence::join(&bus, "room", "ben", "writes", clock))?;
-/// // Each needs a task or a thread of its own; here both leave at once.
-/// let seen = ben.peers();
-/// assert_eq!(seen.iter().map(|(peer, _)| peer).collect::<Vec<_>>(), ["ben"]);
-/// drop((ann, ben));
-/// block_on(says.run())?;
-/// block_on(also.run())?;
+/// use annals::replica::Presence;
+/// use annals::store::{block_on, iterate};
+/// use annals::{Bus, Timestamp};
+///
+/// let (bus, clock) = (Arc::new(Bus::new()), || Timestamp::from(std::time::SystemTime::now()));
+/// let (ann, mut announcer) = block_on(Presence::join(&bus, "room", "ann", "reads", clock))?;
+/// let announces = thread::spawn(move || block_on(announcer.run()));
+/// let (ben, mut announcer) = block_on(Presence::join(&bus, "room", "ben", "writes", clock))?;
+/// let also = thread::spawn(move || block_on(announcer.run()));
+///
+/// let both = iterate(ben.watch()).find(|peers| peers.len() == 2).expect("ben has not left");
+/// assert_eq!(both.get("ann").map(|value| **value), Some("reads"));
+/// drop(ann);
+/// announces.join().expect("nothing panics")?;
+/// assert_eq!(ben.peers().len(), 1);
+/// ben.leave();
+/// also.join().expect("nothing panics")?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Presence<V>(StdArc<Owned<V>>);
@@ -113,12 +119,12 @@ impl<V: Send + Sync + 'static> Presence<V> {
         transport: &StdArc<T>,
         key: &str,
         peer: &str,
-        value: impl Into<StdArc<V>> + Send,
+        value: V,
         clock: impl Clock + 'static,
     ) -> Result<(Self, Announcer<V, T>), SubscribeFailure> {
         let now = counter(clock.now());
         let mut peers = Peers::new();
-        let own = peers.announce(peer, now, now, Some(value.into()));
+        let own = peers.announce(peer, now, now, Some(StdArc::new(value)));
         let room = Room { peers: StdArc::new(peers), own, asked: 1, answered: 0, has_said_hello: false, changes: 0 };
         let room = Watched::new(room);
         let hears = room.clone();
@@ -133,8 +139,8 @@ impl<V: Send + Sync + 'static> Presence<V> {
     }
 
     /// Says something else. False, and nothing, when the peer has left. Lock-free; does not wait for anybody to hear it.
-    pub fn update(&self, value: impl Into<StdArc<V>>) -> bool {
-        self.0.say(Some(&value.into()))
+    pub fn update(&self, value: V) -> bool {
+        self.0.say(Some(&StdArc::new(value)))
     }
 
     /// Says the same again, as of now: that the peer is still there. False, and nothing, when it has left. Lock-free; does not

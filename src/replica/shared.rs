@@ -57,8 +57,8 @@ impl<T> Shared<T> {
             (!is_over).then_some(Some(next))
         });
         let (decided, is_changed) = told.expect("the state is there from the beginning");
+        self.confirm();
         if is_changed {
-            self.confirm();
             // All that changes what is to be refetched, or disposes, is a change.
             wake(&self.watchers);
             wake(&self.refetcher);

@@ -57,8 +57,8 @@ impl<V> Group<V> {
 
     /// The same with a key, for who receives a group from elsewhere.
     #[must_use]
-    pub fn with(mut self, key: impl Into<StdArc<str>>, version: u64, value: impl Into<StdArc<V>>) -> Self {
-        self.0.insert(key.into(), Versioned { value: value.into(), version: Some(version) });
+    pub fn with(mut self, key: impl Into<StdArc<str>>, version: u64, value: V) -> Self {
+        self.0.insert(key.into(), Versioned { value: StdArc::new(value), version: Some(version) });
         self
     }
 
@@ -118,8 +118,8 @@ impl<V> Transaction<V> {
     }
 
     /// Writes a key. Of several changes of one key the last one counts.
-    pub fn put(mut self, key: impl Into<StdArc<str>>, value: impl Into<StdArc<V>>) -> Self {
-        self.changes.insert(key.into(), Some(value.into()));
+    pub fn put(mut self, key: impl Into<StdArc<str>>, value: V) -> Self {
+        self.changes.insert(key.into(), Some(StdArc::new(value)));
         self
     }
 

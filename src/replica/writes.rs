@@ -36,6 +36,9 @@ use crate::sync::StdArc;
 /// **The authority must know operations by their ids.** One whose answer was lost is sent again, after an error and after a
 /// restart: the authority then answers where it was included, or that it was rejected, and does nothing else.
 ///
+/// Each news folds all that is pending onto the value anew, on the thread that brings it. After the replica was disposed of,
+/// nothing is confirmed any more; proposals are taken, shown and sent all the same.
+///
 /// A clone is another handle. Any number of threads may read, propose and watch at once.
 ///
 /// ```

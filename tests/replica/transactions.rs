@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::thread;
 
 use annals::Bus;
 use annals::replica::{
-    Change, CommitFailure, Committed, Group, Intent, Ledger, OnGap, Refetcher, Replica, Snapshot, Status, Transaction,
-    Update,
+    Answer, Change, CommitFailure, Committed, Group, Intent, IntentQueue, Ledger, OnGap, OperationId, Pushed,
+    QueueFailure, Queued, Refetcher, Replica, Snapshot, Status, Transaction, Update, Writes,
 };
 use annals::store::block_on;
 use proptest::collection::vec;
@@ -276,4 +276,75 @@ fn threads_never_read_half_a_transaction() {
         readers.into_iter().for_each(|reader| reader.join().unwrap());
     });
     assert_eq!(replica.snapshot().sequence, Some(3_001));
+}
+
+/// Moves money, as a proposal.
+#[derive(Clone, Debug)]
+struct Pay {
+    from: &'static str,
+    to: &'static str,
+    amount: i64,
+}
+
+impl Pay {
+    fn transaction(&self, group: &Accounts) -> Transaction<i64> {
+        transfer(group, self.from, self.to, self.amount)
+    }
+}
+
+impl Intent<Accounts> for Pay {
+    fn apply(&self, group: &mut Accounts) {
+        self.transaction(&group.clone()).apply(group);
+    }
+}
+
+/// A queue for a test that does not restart.
+#[derive(Default)]
+struct Numbers(AtomicU64);
+
+impl IntentQueue<Pay> for Numbers {
+    async fn load(&self) -> Result<Vec<Queued<Pay>>, QueueFailure> {
+        Ok(Vec::new())
+    }
+
+    async fn push(&self, _: &OperationId, _: &Pay) -> Result<Pushed, QueueFailure> {
+        Ok(Pushed { place: self.0.fetch_add(1, Ordering::SeqCst), is_repeated: false })
+    }
+
+    async fn settle(&self, _: &OperationId) -> Result<(), QueueFailure> {
+        Ok(())
+    }
+}
+
+/// All of it together: transactions that are proposed, shown at once as a whole, committed as patches that echo them, or rejected.
+#[test]
+fn proposed_transactions_are_shown_as_a_whole() {
+    let (bus, mut ledger) = (Bus::new(), opened());
+    let (writes, confirmations) = block_on(Writes::load(Numbers::default())).unwrap();
+    let builder = Group::replica().confirms(confirmations).seed(ledger.snapshot());
+    let _replica = block_on(builder.start(&bus, "accounts")).unwrap();
+    let balances = || KEYS.map(|key| *writes.get().unwrap().get(key).unwrap().value);
+    for (id, amount) in [("first", 30), ("second", 500), ("third", 20)] {
+        block_on(writes.propose(id, Pay { from: "a", to: "b", amount })).unwrap();
+        assert_eq!(sum(&writes.get().unwrap()), SUM);
+    }
+    assert_eq!(balances(), [-450, 650, 100, 100]);
+    // Somebody else was faster.
+    bus.publish("accounts", ledger.commit(&transfer(&ledger.group().clone(), "c", "d", 5)).unwrap());
+    assert_eq!(balances(), [-450, 650, 95, 105]);
+    let sent = block_on(writes.send(|id, pay| {
+        let paid = pay.transaction(ledger.group());
+        let answer = if pay.amount > 100 {
+            Answer::rejected("there is not so much")
+        } else {
+            let update = ledger.commit(&paid).unwrap().operation(id);
+            let sequence = update.sequence;
+            bus.publish("accounts", update);
+            Answer::included(sequence)
+        };
+        async { Ok(answer) }
+    }));
+    assert_eq!(sent.unwrap().len(), 3);
+    assert_eq!((balances(), writes.shown().pending.len()), ([50, 150, 95, 105], 0));
+    assert_eq!(writes.get().as_deref(), Some(ledger.group()), "with the versions of the ledger");
 }
