@@ -110,9 +110,10 @@ impl<T: Clone, I: Intent<T>> Optimistic<T, I> {
         }
     }
 
-    /// Somebody proposes an operation: behind those with lower places. False, and nothing, when one of this id is pending.
+    /// Somebody proposes an operation: behind those with lower places. False, and nothing, when one of this id is
+    /// [kept](Self::keeps).
     pub fn propose(&mut self, place: u64, id: OperationId, intent: StdArc<I>) -> bool {
-        if self.is_pending(&id) {
+        if self.keeps(&id) {
             return false;
         }
         let at = self.pending.partition_point(|other| other.place <= place);
@@ -236,6 +237,11 @@ impl<T, I> Optimistic<T, I> {
     /// Whether an operation of this id is pending.
     pub fn is_pending(&self, id: &OperationId) -> bool {
         self.pending.iter().any(|pending| pending.id == *id)
+    }
+
+    /// Whether an operation of this id is pending, or its outcome is to be written down.
+    pub fn keeps(&self, id: &OperationId) -> bool {
+        self.is_pending(id) || self.decided.contains(id)
     }
 
     /// How many operations it keeps: those that are pending, and those whose outcome is to be written down.

@@ -388,7 +388,7 @@ impl<T: Clone, I: Intent<T>> State<T, I> {
     }
 
     fn refuses(&self, id: &OperationId, limit: usize) -> Option<ProposeFailure> {
-        if self.optimistic.is_pending(id) {
+        if self.optimistic.keeps(id) {
             return Some(ProposeFailure::Repeated { id: id.clone() });
         }
         (self.optimistic.kept() + self.proposing >= limit).then_some(ProposeFailure::Full { limit })

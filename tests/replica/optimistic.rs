@@ -219,12 +219,15 @@ fn what_was_pending_is_sent_after_a_restart_in_order_and_once() {
 
 #[test]
 fn an_update_that_names_the_operation_confirms_it_before_the_publisher_goes_on() {
-    let client = client(&Log::new());
+    let log = Log::new();
+    let client = client(&log);
     propose_to(&client, 1);
     client.0.publish("list", Update::new(1, vec![1]).operation(id_of(1)));
     assert_eq!(seen(&client), (vec![1], 0));
+    let again = block_on(client.2.propose(id_of(1), Add(1))).unwrap_err();
+    assert_eq!(again.to_string(), "operation operation-1 was proposed before", "though the queue still has it");
     assert!(block_on(client.2.send(|_, _| answer(Answer::rejected("asked again")))).unwrap().is_empty(), "not sent");
-    assert!(block_on(StreamQueue::<_, Add>::new(Log::new(), "proposals").load()).unwrap().is_empty());
+    assert!(block_on(StreamQueue::<_, Add>::new(log, "proposals").load()).unwrap().is_empty());
 }
 
 #[test]
@@ -427,4 +430,17 @@ fn who_watches_is_told_of_what_is_shown() {
     assert_eq!((look(), look()), (Some((vec![], 0)), None));
     client.0.publish("list", Update::new(1, vec![2]));
     assert_eq!((look(), look()), (Some((vec![2], 0)), None));
+}
+
+/// For runtimes with more than one thread.
+#[test]
+fn futures_may_go_to_other_threads() {
+    fn sends<F: Send>(future: F) -> F {
+        future
+    }
+    let client = client(&Log::new());
+    block_on(sends(client.2.propose(id_of(1), Add(1)))).unwrap();
+    assert_eq!(block_on(sends(client.2.send(|_, _| answer(Answer::included(1))))).unwrap().len(), 1);
+    let queue = StreamQueue::<_, Add>::new(Log::new(), "proposals");
+    drop(block_on(sends(Writes::<Vec<u16>, _, _>::load(queue))).unwrap());
 }

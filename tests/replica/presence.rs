@@ -356,8 +356,13 @@ fn a_clock_that_panics_in_a_drop_breaks_nobody() {
 
 #[test]
 fn who_watches_sees_each_change_and_the_end() {
+    fn sends<F: Send>(future: F) -> F {
+        future
+    }
     let (line, clock) = (Arc::new(Line::default()), Hands::default());
+    drop(sends(Presence::join(&line, "room", "cid", 1, clock.clone())));
     let mut guests = ["ann", "ben"].map(|peer| Guest::join(&line, peer, 1, &clock));
+    drop(sends(guests[0].announcer.run()));
     let mut watch = iterate(guests[0].here().watch());
     assert_eq!(there(&watch.next().unwrap()), names(&[("ann", 1)]));
     talk(&line, &mut guests);

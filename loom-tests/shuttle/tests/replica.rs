@@ -1,16 +1,16 @@
-//! Publishers, refetches, readers, watchers and the end of a replica; writers and updates; in random schedules.
+//! Publishers, refetches, readers, watchers and the end of a replica; writers and updates; peers; in random schedules.
 #![cfg(annals_shuttle)]
 
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use annals::Bus;
 use annals::replica::{
-    Answer, Intent, IntentQueue, OperationId, Pushed, QueueFailure, Queued, Refetched, Refetcher, Replica, Snapshot,
-    Status, Update, Writes,
+    Answer, Intent, IntentQueue, OperationId, Peers, Presence, Pushed, QueueFailure, Queued, Refetched, Refetcher,
+    Replica, Said, Snapshot, Status, Update, Writes,
 };
 use annals::store::{block_on, iterate};
+use annals::{Bus, Timestamp};
 use annals_shuttle::explore;
 use shuttle::thread::{self, JoinHandle};
 
@@ -232,4 +232,44 @@ fn writes_are_shown_once() {
         assert!(shown.pending.is_empty());
         drop(replica);
     });
+}
+
+/// Two who join, change and leave, each with an announcer of its own, beside a host: everybody hears from everybody, whoever came
+/// first, and in the end the host is alone.
+#[test]
+fn peers_come_and_go() {
+    explore("peers_come_and_go", 1_000, || {
+        let (bus, time) = (Arc::new(Bus::new()), Arc::new(AtomicU64::new(0)));
+        let clock = move || Timestamp::from_nanos(time.fetch_add(1, Ordering::Relaxed) as i64);
+        let (host, announces) = join(&bus, "host", clock.clone());
+        let guests = ["ann", "ben"].map(|name| {
+            let (bus, clock) = (bus.clone(), clock.clone());
+            thread::spawn(move || {
+                let (guest, announces) = join(&bus, name, clock);
+                guest.update(1);
+                // The host says so when it has seen everybody: it has to be heard of, whenever one came.
+                let is_seen = |peers: Arc<Peers<u64>>| peers.get("host").is_some_and(|value| **value == 1);
+                assert!(iterate(guest.watch()).any(is_seen), "the host is heard of");
+                drop(guest);
+                announces.join().unwrap();
+            })
+        });
+        let mut watch = iterate(host.watch());
+        assert!(watch.any(|peers| peers.iter().filter(|(_, value)| ***value == 1).count() == 2), "both are heard of");
+        host.update(1);
+        assert!(watch.any(|peers| peers.len() == 1), "and their leaving");
+        guests.into_iter().for_each(|guest| guest.join().unwrap());
+        drop(host);
+        announces.join().unwrap();
+        assert_eq!(bus.key_count(), 0);
+    });
+}
+
+fn join(
+    bus: &Arc<Bus<Update<Said<u64>>>>,
+    name: &str,
+    clock: impl Fn() -> Timestamp + Send + Sync + 'static,
+) -> (Presence<u64>, JoinHandle<()>) {
+    let (presence, mut announcer) = block_on(Presence::join(bus, "room", name, 0, clock)).unwrap();
+    (presence, thread::spawn(move || block_on(announcer.run()).unwrap()))
 }
