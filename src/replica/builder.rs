@@ -2,10 +2,11 @@
 
 use std::future::Future;
 
+use super::confirms::Confirmations;
 use super::handle::Replica;
 use super::reconciler::{Input, OnGap, Rules};
 use super::refetcher::{Refetched, Refetcher};
-use super::shared::{Parse, Shared, parsed};
+use super::shared::{Parse, Shared, came, whole};
 use super::transport::{SubscribeFailure, Transport};
 use super::update::{Schema, Update};
 use crate::sync::StdArc;
@@ -16,11 +17,12 @@ pub struct ReplicaBuilder<V: 'static, T> {
     parse: Parse<V, T>,
     rules: Rules,
     seed: Option<Update<V>>,
+    confirms: Option<Confirmations<T>>,
 }
 
 impl<V: Send + 'static, T: Send + Sync + 'static> ReplicaBuilder<V, T> {
     pub(super) fn new(parse: Parse<V, T>) -> Self {
-        Self { parse, rules: Rules::default(), seed: None }
+        Self { parse, rules: Rules::default(), seed: None, confirms: None }
     }
 
     /// Values should be of this schema. One with another major number is not applied, and leads to a refetch; another minor
@@ -40,6 +42,13 @@ impl<V: Send + 'static, T: Send + Sync + 'static> ReplicaBuilder<V, T> {
     /// counted from, unless a newer one has come before it.
     pub fn seed(mut self, seed: Update<V>) -> Self {
         self.seed = Some(seed);
+        self
+    }
+
+    /// Tells [`Writes`](super::Writes) of each value, and of the operations that it contains: before whoever publishes it
+    /// goes on.
+    pub fn confirms(mut self, confirmations: Confirmations<T>) -> Self {
+        self.confirms = Some(confirmations);
         self
     }
 
@@ -79,14 +88,14 @@ impl<V: Send + 'static, T: Send + Sync + 'static> ReplicaBuilder<V, T> {
     }
 
     async fn subscribe(self, transport: &impl Transport<V>, key: &str) -> Result<Started<V, T>, SubscribeFailure> {
-        let Self { parse, rules, seed } = self;
-        let shared = Shared::new(rules);
+        let Self { parse, rules, seed, confirms } = self;
+        let shared = Shared::new(rules, confirms.map(Confirmations::into_inner));
         let (receives, parses) = (shared.clone(), parse.clone());
-        let receive = move |update: &Update<V>| _ = receives.tell(&Input::Update(parsed(&parses, update)));
+        let receive = move |update: &Update<V>| _ = receives.tell(&came(&parses, update));
         let subscription = transport.subscribe(key, receive).await?;
         let replica = Replica::new(shared.clone(), Box::new(subscription));
         if let Some(seed) = seed {
-            shared.tell(&Input::Seed(parsed(&parse, &seed)));
+            shared.tell(&Input::Seed(whole(&parse, &seed)));
         }
         Ok((replica, shared, parse))
     }

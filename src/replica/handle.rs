@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 
 use super::builder::ReplicaBuilder;
+use super::change::Change;
 use super::reconciler::{Input, Reconciler};
 use super::shared::Shared;
 use super::snapshot::{Snapshot, Status};
@@ -64,6 +65,32 @@ impl<T: Send + Sync + 'static> Replica<T> {
     /// What `parse` makes is dropped by whoever replaces it, or has read it last: to drop it must not panic.
     pub fn builder<V: Send + 'static, E: Into<BackendError>>(
         parse: impl Fn(&V) -> Result<T, E> + Send + Sync + 'static,
+    ) -> ReplicaBuilder<V, T> {
+        Self::patching(move |value: &V| parse(value).map(Change::whole))
+    }
+
+    /// As [`builder`](Self::builder), for a key to which patches are published as well: what makes a value of the one before.
+    ///
+    /// A patch is applied when it is the next one; otherwise it is late, or a gap, whatever [`OnGap`](super::OnGap) says. One that
+    /// does not fit the value is a value that does not parse. Seeds, and what refetches bring, have to be whole.
+    ///
+    /// ```
+    /// use annals::Bus;
+    /// use annals::replica::{Change, Replica, Update};
+    /// use annals::store::block_on;
+    ///
+    /// let bus = Bus::new();
+    /// let words = Replica::patching(|word: &String| {
+    ///     let word = word.clone();
+    ///     Ok::<_, String>(Change::patch(move |before: &String| Ok::<_, String>(format!("{before} {word}"))))
+    /// });
+    /// let words = block_on(words.start(&bus, "words"))?;
+    /// bus.publish("words", Update::new(8, "nothing to append to".to_owned()));
+    /// assert_eq!((words.get(), words.snapshot().statistics.gaps), (None, 1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn patching<V: Send + 'static, E: Into<BackendError>>(
+        parse: impl Fn(&V) -> Result<Change<T>, E> + Send + Sync + 'static,
     ) -> ReplicaBuilder<V, T> {
         ReplicaBuilder::new(StdArc::new(move |value: &V| parse(value).map_err(Into::into)))
     }

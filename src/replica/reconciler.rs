@@ -7,17 +7,26 @@
 //! sequence, unless there is a newer value. So the value never goes backwards, whatever is late. After the baseline an update
 //! has to be the next one.
 //!
+//! A *patch* is an update that says how to make the value of the one before it. So it is applied to that one or not at all:
+//! without a baseline, and after a gap, there is nothing to apply it to, whatever the policy.
+//!
 //! `beyond` is the highest sequence that was seen and not applied. While it is higher than the value's, the value is known to
 //! be behind, and the status says so. When a refetch lands, and what came during its flight is still beyond, it is asked for
 //! once more: it may have been read before. Each refetch is thus owed to a message, and one that brings too little, or what
 //! cannot be read, never leads to another by itself.
 
+use super::change::Patch;
+use super::operation::OperationId;
+use super::optimistic::Mark;
 use super::snapshot::{ReplicaStatistics, Snapshot, Status};
 use super::update::{Schema, Update};
 use crate::sync::StdArc;
 
 /// An update whose value went through the parse gate: the value, or why there is none.
 pub type Parsed<T> = Update<Result<StdArc<T>, StdArc<str>>>;
+
+/// An update that came through the parse gate as a patch.
+pub type Patched<T> = Update<Patch<T>>;
 
 /// What to do with an update when one before it is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -26,7 +35,7 @@ pub enum OnGap {
     /// Leave the value as it is, and refetch. For updates that mean something only after the one before.
     #[default]
     Refetch,
-    /// Apply it. For updates that are whole values.
+    /// Apply it, when it is a whole value; a patch leads to a refetch all the same.
     Apply,
 }
 
@@ -47,6 +56,8 @@ pub struct Rules {
 pub enum Input<T> {
     /// This was published to the key.
     Update(Parsed<T>),
+    /// This was published to the key, and makes its value of the one before.
+    Patch(Patched<T>),
     /// This is how things stood when the seed was taken.
     Seed(Parsed<T>),
     /// The refetch of this number brought this, or nothing.
@@ -93,6 +104,15 @@ pub enum Decision {
     Disposed,
 }
 
+/// Where an update stands to the value.
+enum Place {
+    /// There is no value to compare it with.
+    First,
+    Before,
+    Next,
+    Beyond,
+}
+
 /// A decision, and what it asks of the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -109,6 +129,8 @@ pub struct Reconciler<T> {
     value: Option<StdArc<T>>,
     schema: Option<StdArc<str>>,
     sequence: Option<u64>,
+    /// How often the source had begun to count anew.
+    era: u64,
     /// The highest sequence that was seen and not applied.
     beyond: Option<u64>,
     status: Status,
@@ -131,6 +153,7 @@ impl<T> Reconciler<T> {
             value: None,
             schema: None,
             sequence: None,
+            era: 0,
             beyond: None,
             status: Status::Stale,
             reason: None,
@@ -150,6 +173,7 @@ impl<T> Reconciler<T> {
         let (shown, flight) = (self.shown(), self.flight);
         let decision = match input {
             Input::Update(update) => self.update(update),
+            Input::Patch(update) => self.patch(update),
             Input::Seed(seed) => self.seed(seed),
             Input::Refetched(number, _) | Input::RefetchFailed(number, _) if self.flight != Some(*number) => {
                 Decision::UnknownRefetch
@@ -202,6 +226,33 @@ impl<T> Reconciler<T> {
         self.is_disposed
     }
 
+    /// How often it was told that its source counts anew.
+    pub(super) fn era(&self) -> u64 {
+        self.era
+    }
+
+    /// The value, where it stands in the order of its source, and how many there were with it; none when there is none, or when
+    /// its sequence means nothing any more.
+    pub(super) fn confirmed(&self) -> Option<(&StdArc<T>, Mark, u64)> {
+        let (value, sequence) = self.value.as_ref().zip(self.sequence)?;
+        Some((value, Mark::new(self.era, sequence), self.statistics.applied))
+    }
+
+    /// The operations that an input says are contained in a value, and which value: whether it is applied or not.
+    pub(super) fn echoes<'i>(&self, input: &'i Input<T>) -> Option<(&'i [OperationId], Mark)> {
+        let (operations, sequence) = match input {
+            Input::Update(update) | Input::Seed(update) => (&update.operations, update.sequence),
+            Input::Patch(update) => (&update.operations, update.sequence),
+            // Another refetch may have been read before the source began to count anew.
+            Input::Refetched(number, Some(found)) if self.flight == Some(*number) => {
+                (&found.operations, found.sequence)
+            }
+            _ => return None,
+        };
+        let is_told = !self.is_disposed && !operations.is_empty();
+        is_told.then(|| (&**operations, Mark::new(self.era, sequence)))
+    }
+
     /// How often something changed that is not a statistic.
     pub(super) fn changes(&self) -> u64 {
         self.changes
@@ -227,20 +278,62 @@ impl<T> Reconciler<T> {
                 return decision;
             }
         };
-        let Some(current) = self.sequence else { return self.accept(update, value, Decision::Baseline) };
-        if update.sequence <= current {
-            self.statistics.ignored += 1;
-            return Decision::Ignored;
+        match self.place(update.sequence) {
+            Place::First => self.accept(update, value, Decision::Baseline),
+            Place::Next => self.accept(update, value, Decision::Applied),
+            Place::Before => self.ignore(),
+            Place::Beyond if self.rules.on_gap == OnGap::Apply => {
+                self.statistics.gaps += 1;
+                self.accept(update, value, Decision::AppliedOverGap)
+            }
+            Place::Beyond => self.gap(update.sequence),
         }
-        // Not less than one, being more than another.
-        if update.sequence - 1 == current {
-            return self.accept(update, value, Decision::Applied);
+    }
+
+    fn patch(&mut self, update: &Patched<T>) -> Decision {
+        if self.is_skewed(update) {
+            self.skewed(update.sequence);
+            self.ask_beyond();
+            return Decision::SchemaSkew;
         }
+        match self.place(update.sequence) {
+            Place::Next => self.apply(update),
+            Place::Before => self.ignore(),
+            Place::First | Place::Beyond => self.gap(update.sequence),
+        }
+    }
+
+    /// To the value before it, which is there.
+    fn apply(&mut self, update: &Patched<T>) -> Decision {
+        let before = self.value.as_ref().expect("a value that has a sequence is there");
+        match update.value.apply(before) {
+            Ok(value) => self.accept(update, value, Decision::Applied),
+            Err(reason) => {
+                self.unparsed(update.sequence, &reason);
+                self.ask_beyond();
+                Decision::Unparsed
+            }
+        }
+    }
+
+    fn place(&self, sequence: u64) -> Place {
+        match self.sequence {
+            None => Place::First,
+            Some(current) if sequence <= current => Place::Before,
+            // Not less than one, being more than another.
+            Some(current) if sequence - 1 == current => Place::Next,
+            Some(_) => Place::Beyond,
+        }
+    }
+
+    fn ignore(&mut self) -> Decision {
+        self.statistics.ignored += 1;
+        Decision::Ignored
+    }
+
+    fn gap(&mut self, sequence: u64) -> Decision {
         self.statistics.gaps += 1;
-        if self.rules.on_gap == OnGap::Apply {
-            return self.accept(update, value, Decision::AppliedOverGap);
-        }
-        self.missed(update.sequence, Status::Stale);
+        self.missed(sequence, Status::Stale);
         self.ask_beyond();
         Decision::Gap
     }
@@ -269,28 +362,33 @@ impl<T> Reconciler<T> {
     /// What every value has to pass: the schema, then the parser.
     fn gate(&mut self, update: &Parsed<T>) -> Result<StdArc<T>, Decision> {
         if self.is_skewed(update) {
-            self.statistics.schema_skews += 1;
-            self.missed(update.sequence, Status::Skew);
+            self.skewed(update.sequence);
             return Err(Decision::SchemaSkew);
         }
-        match &update.value {
-            Ok(value) => Ok(value.clone()),
-            Err(reason) => {
-                self.statistics.parse_errors += 1;
-                self.reason = Some(reason.clone());
-                self.missed(update.sequence, Status::Skew);
-                Err(Decision::Unparsed)
-            }
-        }
+        update.value.clone().map_err(|reason| {
+            self.unparsed(update.sequence, &reason);
+            Decision::Unparsed
+        })
+    }
+
+    fn skewed(&mut self, sequence: u64) {
+        self.statistics.schema_skews += 1;
+        self.missed(sequence, Status::Skew);
+    }
+
+    fn unparsed(&mut self, sequence: u64, reason: &StdArc<str>) {
+        self.statistics.parse_errors += 1;
+        self.reason = Some(reason.clone());
+        self.missed(sequence, Status::Skew);
     }
 
     /// A schema is compared when one is expected, and the update has one that can be read.
-    fn is_skewed(&self, update: &Parsed<T>) -> bool {
+    fn is_skewed<V>(&self, update: &Update<V>) -> bool {
         let has = update.schema.as_deref().and_then(|text| text.parse::<Schema>().ok());
         self.rules.schema.zip(has).is_some_and(|(expected, has)| expected.major() != has.major())
     }
 
-    fn accept(&mut self, update: &Parsed<T>, value: StdArc<T>, decision: Decision) -> Decision {
+    fn accept<V>(&mut self, update: &Update<V>, value: StdArc<T>, decision: Decision) -> Decision {
         self.value = Some(value);
         self.schema.clone_from(&update.schema);
         self.sequence = Some(update.sequence);
@@ -360,6 +458,7 @@ impl<T> Reconciler<T> {
     }
 
     fn rebase(&mut self) -> Decision {
+        self.era += 1;
         self.sequence = None;
         self.beyond = None;
         self.status = Status::Stale;

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::reconciler::Input;
-use super::shared::{Parse, Shared, guarded, parsed, reason};
+use super::shared::{Parse, Shared, guarded, reason, whole};
 use super::update::Update;
 use crate::delivery::{Waiter, message_of};
 use crate::store::BackendError;
@@ -80,7 +80,7 @@ impl<V: 'static, T> Refetcher<V, T> {
         let number = *number;
         let input = match guarded(|| future.as_mut().poll(context)) {
             Ok(Poll::Pending) => return false,
-            Ok(Poll::Ready(Ok(found))) => Input::Refetched(number, found.map(|update| parsed(&self.parse, &update))),
+            Ok(Poll::Ready(Ok(found))) => Input::Refetched(number, found.map(|update| whole(&self.parse, &update))),
             Ok(Poll::Ready(Err(error))) => Input::RefetchFailed(number, reason(&*error)),
             Err(panicked) => Input::RefetchFailed(number, panicked),
         };

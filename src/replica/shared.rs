@@ -9,6 +9,8 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll};
 
+use super::change::Change;
+use super::confirms::Confirms;
 use super::reconciler::{Decided, Input, Parsed, Reconciler, Rules};
 use super::update::Update;
 use crate::delivery::{Waiter, Waiters, message_of};
@@ -22,16 +24,18 @@ pub(super) struct Shared<T> {
     watchers: Waiters,
     /// Who refetches: it waits to be asked.
     refetcher: Waiters,
+    /// Who shows more than the confirmed value.
+    confirms: Option<StdArc<dyn Confirms<T>>>,
 }
 
-/// What makes a value of the replica of one that was published.
-pub(super) type Parse<V, T> = StdArc<dyn Fn(&V) -> Result<T, BackendError> + Send + Sync>;
+/// What makes a value of the replica, or a patch, of one that was published.
+pub(super) type Parse<V, T> = StdArc<dyn Fn(&V) -> Result<Change<T>, BackendError> + Send + Sync>;
 
 impl<T> Shared<T> {
-    pub(super) fn new(rules: Rules) -> StdArc<Self> {
+    pub(super) fn new(rules: Rules, confirms: Option<StdArc<dyn Confirms<T>>>) -> StdArc<Self> {
         let state = CopyOnWrite::new();
         state.change(|_| Some(Some(Reconciler::new(rules))));
-        StdArc::new(Self { state, watchers: Waiters::new(), refetcher: Waiters::new() })
+        StdArc::new(Self { state, watchers: Waiters::new(), refetcher: Waiters::new(), confirms })
     }
 
     /// What the state is asked. Wait-free.
@@ -42,6 +46,8 @@ impl<T> Shared<T> {
 
     /// Tells the reconciler, and wakes whoever has to know. Lock-free.
     pub(super) fn tell(&self, input: &Input<T>) -> Decided {
+        // Before the swap: whoever takes the value as confirmed must know by then what is in it.
+        self.echo(input);
         let mut told = None;
         self.state.change(|state| {
             let before = state?;
@@ -51,12 +57,26 @@ impl<T> Shared<T> {
             (!is_over).then_some(Some(next))
         });
         let (decided, is_changed) = told.expect("the state is there from the beginning");
+        self.confirm();
         if is_changed {
             // All that changes what is to be refetched, or disposes, is a change.
             wake(&self.watchers);
             wake(&self.refetcher);
         }
         decided
+    }
+
+    fn echo(&self, input: &Input<T>) {
+        let Some(confirms) = &self.confirms else { return };
+        if let Some((operations, mark)) = self.read(|state| state.echoes(input)) {
+            confirms.contains(operations, mark);
+        }
+    }
+
+    /// Whoever swapped last comes here after it, and finds its state or a later one.
+    fn confirm(&self) {
+        let Some(confirms) = &self.confirms else { return };
+        self.read(|state| confirms.stands(state));
     }
 
     /// Ready when `ready` has something; whoever waits in `place` is woken for the next change.
@@ -87,7 +107,7 @@ impl<T> Shared<T> {
     }
 }
 
-fn poll<R>(
+pub(super) fn poll<R>(
     waiters: &Waiters,
     place: &mut Option<Arc<Waiter>>,
     context: &Context<'_>,
@@ -104,20 +124,31 @@ fn poll<R>(
 }
 
 /// Wakers are the runtime's. One that panics must not break who publishes.
-fn wake(waiters: &Waiters) {
+pub(super) fn wake(waiters: &Waiters) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waiters.wake_all())) {
         drop(message_of(payload));
     }
 }
 
-/// Sends a value through the parse gate.
-pub(super) fn parsed<V, T>(parse: &Parse<V, T>, update: &Update<V>) -> Parsed<T> {
-    let value = match guarded(|| parse(&update.value)) {
-        Ok(Ok(value)) => Ok(StdArc::new(value)),
-        Ok(Err(error)) => Err(reason(&*error)),
-        Err(panicked) => Err(panicked),
-    };
-    update.with(value)
+/// Sends what was published through the parse gate.
+pub(super) fn came<V, T>(parse: &Parse<V, T>, update: &Update<V>) -> Input<T> {
+    match gate(parse, update) {
+        Ok(Change::Whole(value)) => Input::Update(update.with(Ok(value))),
+        Ok(Change::Patch(patch)) => Input::Patch(update.with(patch)),
+        Err(reason) => Input::Update(update.with(Err(reason))),
+    }
+}
+
+/// The same for what has to be whole: seeds, and what refetches bring.
+pub(super) fn whole<V, T>(parse: &Parse<V, T>, update: &Update<V>) -> Parsed<T> {
+    update.with(gate(parse, update).and_then(|change| match change {
+        Change::Whole(value) => Ok(value),
+        Change::Patch(_) => Err("it is a patch, and has to be whole".into()),
+    }))
+}
+
+fn gate<V, T>(parse: &Parse<V, T>, update: &Update<V>) -> Result<Change<T>, StdArc<str>> {
+    guarded(|| parse(&update.value))?.map_err(|error| reason(&*error))
 }
 
 /// What user code returns, or what its panic said.

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::operation::OperationId;
 use crate::sync::StdArc;
 
 /// A value as it is published to a key: with its place in the order of that key's values, and the schema it is written in.
@@ -19,12 +20,15 @@ pub struct Update<V> {
     pub schema: Option<StdArc<str>>,
     /// Its place among the values of its key: each value that replaces another has the number after it.
     pub sequence: u64,
+    /// Operations that the value contains, as far as its publisher says: an update tells which it carries out; a seed, or what
+    /// a refetch brings, the last ones that the source remembers. Who proposed one of them takes it as confirmed.
+    pub operations: StdArc<[OperationId]>,
 }
 
 impl<V> Update<V> {
-    /// A value without a schema.
+    /// A value without a schema, and without operations.
     pub fn new(sequence: u64, value: V) -> Self {
-        Self { value, schema: None, sequence }
+        Self { value, schema: None, sequence, operations: StdArc::default() }
     }
 
     /// The same, written in this schema. Any text: what is not a [`Schema`] is carried along, and compared with nothing.
@@ -34,9 +38,22 @@ impl<V> Update<V> {
         self
     }
 
+    /// The same, said to contain this operation.
+    #[must_use]
+    pub fn operation(self, id: impl Into<OperationId>) -> Self {
+        self.with_operations([id.into()])
+    }
+
+    /// The same, said to contain these operations and no others.
+    #[must_use]
+    pub fn with_operations(mut self, ids: impl IntoIterator<Item = OperationId>) -> Self {
+        self.operations = ids.into_iter().collect();
+        self
+    }
+
     /// The same with another value.
     pub(crate) fn with<U>(&self, value: U) -> Update<U> {
-        Update { value, schema: self.schema.clone(), sequence: self.sequence }
+        Update { value, schema: self.schema.clone(), sequence: self.sequence, operations: self.operations.clone() }
     }
 }
 

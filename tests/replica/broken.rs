@@ -10,7 +10,7 @@ use annals::store::block_on;
 use crate::post::Post;
 
 /// What is wrong, one thing at a time.
-const FAULTS: [&str; 25] = [
+const FAULTS: [&str; 26] = [
     "calls the last subscriber first",
     "claims to deliver at once",
     "closes keys that were left",
@@ -29,6 +29,7 @@ const FAULTS: [&str; 25] = [
     "leaves out repetitions",
     "leaves out what is late",
     "loses an update",
+    "loses the operations",
     "loses the schema",
     "panics with its handlers",
     "passes over who was removed",

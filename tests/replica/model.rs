@@ -9,6 +9,8 @@ use annals::replica::{Decision, Status};
 #[derive(Clone, Copy, Debug)]
 pub enum Came {
     Update(u64, Reads),
+    /// What makes the value of this sequence of the one before; not read well, it does not fit.
+    Patch(u64, Reads),
     Seed(u64, Reads),
     /// The refetch that is in flight brings this.
     Refetched(Option<(u64, Reads)>),
@@ -79,6 +81,7 @@ impl Model {
         }
         match came {
             Came::Update(sequence, reads) => self.update(sequence, reads),
+            Came::Patch(sequence, reads) => self.patch(sequence, reads),
             Came::Seed(sequence, reads) => {
                 let decision = self.snapshot(sequence, reads);
                 if reads != Reads::Well {
@@ -132,19 +135,38 @@ impl Model {
             self.refetch_for(sequence);
             return decision;
         }
-        let is_next = self.sequence().is_some_and(|current| current.checked_add(1) == Some(sequence));
         match self.sequence() {
             None => self.apply(sequence, Decision::Baseline),
-            Some(_) if is_next => self.apply(sequence, Decision::Applied),
+            Some(_) if self.is_next(sequence) => self.apply(sequence, Decision::Applied),
             Some(_) if self.applied.iter().any(|applied| *applied >= sequence) => Decision::Ignored,
             Some(_) if self.applies_gaps => self.apply(sequence, Decision::AppliedOverGap),
-            Some(_) => {
-                self.missed.push(sequence);
-                self.status = Status::Stale;
-                self.refetch_for(sequence);
-                Decision::Gap
-            }
+            Some(_) => self.gap(sequence),
         }
+    }
+
+    /// Only the next one is looked into, and gaps are gaps.
+    fn patch(&mut self, sequence: u64, reads: Reads) -> Decision {
+        let is_looked_into = reads == Reads::Skewed || self.is_next(sequence);
+        if is_looked_into && let Some(decision) = self.unreadable(sequence, reads) {
+            self.refetch_for(sequence);
+            return decision;
+        }
+        match self.sequence() {
+            Some(_) if self.is_next(sequence) => self.apply(sequence, Decision::Applied),
+            Some(_) if self.applied.iter().any(|applied| *applied >= sequence) => Decision::Ignored,
+            _ => self.gap(sequence),
+        }
+    }
+
+    fn is_next(&self, sequence: u64) -> bool {
+        self.sequence().is_some_and(|current| current.checked_add(1) == Some(sequence))
+    }
+
+    fn gap(&mut self, sequence: u64) -> Decision {
+        self.missed.push(sequence);
+        self.status = Status::Stale;
+        self.refetch_for(sequence);
+        Decision::Gap
     }
 
     fn snapshot(&mut self, sequence: u64, reads: Reads) -> Decision {

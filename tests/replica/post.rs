@@ -77,6 +77,9 @@ impl Post {
         if self.is("loses the schema") {
             update.schema = None;
         }
+        if self.is("loses the operations") {
+            update = update.with_operations([]);
+        }
         if self.is("cuts long values") {
             update.value.truncate(1_000);
         }

@@ -1,5 +1,5 @@
 //! Any bytes are a program of what may happen to a replica: a source that publishes, a way on which updates are lost, repeated,
-//! late and damaged, refetches that are late and fail. The reconciler is told, and so is the model; after each step both must
+//! late and damaged, some of them patches, refetches that are late and fail. The reconciler is told, and so is the model; after each step both must
 //! stand alike, and what always holds must hold.
 //!
 //! In the end the way is mended: from then on everything arrives, and the reconciler must come to what the source has.
@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use annals::replica::{Decision, Input, OnGap, Parsed, Reconciler, Rules, Schema, Status, Update};
+use annals::replica::{Decision, Input, OnGap, Parsed, Patch, Reconciler, Rules, Schema, Status, Update};
 
 use crate::model::{Came, Model, Reads};
 
@@ -39,6 +39,8 @@ impl Draw<'_> {
 struct World {
     reconciler: Reconciler<u64>,
     model: Model,
+    /// Two of three values are published as patches.
+    has_patches: bool,
     /// The sequence of the last value that the source published.
     source: u64,
     /// Published, and on the way.
@@ -61,6 +63,7 @@ pub fn run(program: &[u8]) -> Seen {
     let mut world = World {
         reconciler: Reconciler::new(rules),
         model: Model::new(applies_gaps, refetches),
+        has_patches: choice & 16 != 0,
         // Near the last one there is, too.
         source: if choice & 12 == 12 { u64::MAX - 40 } else { 0 },
         way: Vec::new(),
@@ -82,6 +85,14 @@ fn sent(sequence: u64, reads: Reads) -> Parsed<u64> {
         Reads::NotParsed => Update::new(sequence, Err(Arc::from("damaged"))),
         Reads::Skewed => Update::new(sequence, Ok(Arc::new(sequence))).schema("3.0"),
     }
+}
+
+/// Makes the value of this sequence of the one before; must not be given another.
+fn patch(sequence: u64, reads: Reads) -> Patch<u64> {
+    Patch::new(move |before: &u64| {
+        assert_eq!(before + 1, sequence, "a patch of the value before");
+        if reads == Reads::NotParsed { Err("it does not fit") } else { Ok(sequence) }
+    })
 }
 
 impl World {
@@ -151,7 +162,21 @@ impl World {
         let at = if how & 3 == 0 { draw.below(self.way.len() as u64) as usize } else { 0 };
         let sequence = if how & 12 == 4 { self.way[at] } else { self.way.remove(at) };
         let reads = if how & 12 == 12 { draw.reads() } else { Reads::Well };
-        self.tell(Input::Update(sent(sequence, reads)), Came::Update(sequence, reads));
+        self.come(sequence, reads);
+    }
+
+    fn is_patch(&self, sequence: u64) -> bool {
+        self.has_patches && !sequence.is_multiple_of(3)
+    }
+
+    fn come(&mut self, sequence: u64, reads: Reads) {
+        if self.is_patch(sequence) {
+            let schema = if reads == Reads::Skewed { "3.0" } else { "2.7" };
+            let update = Update::new(sequence, patch(sequence, reads)).schema(schema);
+            self.tell(Input::Patch(update), Came::Patch(sequence, reads));
+        } else {
+            self.tell(Input::Update(sent(sequence, reads)), Came::Update(sequence, reads));
+        }
     }
 
     /// The refetch in flight comes to its end.
@@ -186,6 +211,9 @@ impl World {
         assert_eq!(stands, self.model.stands(), "after {came:?}: the reconciler (left) and the model (right)");
         assert_eq!(decided.refetch, (self.model.begun > begun).then_some(self.model.begun), "what {came:?} begins");
         *self.seen.entry(name(decided.decision)).or_default() += 1;
+        if let Came::Patch(..) = came {
+            *self.seen.entry(patch_name(decided.decision)).or_default() += 1;
+        }
 
         // It never goes backwards, but when it is told that the source counts anew.
         if !matches!(came, Came::Rebased) {
@@ -214,11 +242,11 @@ impl World {
     /// From now on everything arrives: what is on the way, one more value, and what is refetched.
     fn mend(&mut self) {
         for sequence in std::mem::take(&mut self.way) {
-            self.tell(Input::Update(sent(sequence, Reads::Well)), Came::Update(sequence, Reads::Well));
+            self.come(sequence, Reads::Well);
         }
         self.publish(true);
         let last = self.source;
-        self.tell(Input::Update(sent(last, Reads::Well)), Came::Update(last, Reads::Well));
+        self.come(last, Reads::Well);
         for _ in 0..3 {
             if let Some((number, read)) = self.flight {
                 let found = sent(read, Reads::Well);
@@ -231,7 +259,7 @@ impl World {
             *self.seen.entry("disposed").or_default() += 1;
             return;
         }
-        let whole = self.model.refetches || self.model.applies_gaps;
+        let whole = self.model.refetches || (self.model.applies_gaps && !self.is_patch(last));
         if whole {
             assert_eq!(end.value.as_deref(), Some(&last), "what the source has in the end");
             *self.seen.entry("converged").or_default() += 1;
@@ -239,6 +267,15 @@ impl World {
             assert_ne!(end.status, Status::Live, "who is behind does not say live");
             *self.seen.entry("stale").or_default() += 1;
         }
+    }
+}
+
+fn patch_name(decision: Decision) -> &'static str {
+    match decision {
+        Decision::Applied => "patch applied",
+        Decision::Gap => "patch after a gap",
+        Decision::Unparsed => "patch that does not fit",
+        _ => "patch, another",
     }
 }
 

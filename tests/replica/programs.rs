@@ -1,5 +1,8 @@
 //! Random programs of what may happen to a replica: see `program`.
 
+use std::fs;
+use std::path::Path;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -16,8 +19,20 @@ proptest! {
     }
 }
 
+/// What fuzzing has found: every program that came by something new.
+#[test]
+fn programs_that_were_found_pass() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/replica");
+    let mut count = 0;
+    for entry in fs::read_dir(corpus).expect("the corpus is there") {
+        program::run(&fs::read(entry.expect("an entry").path()).expect("a file can be read"));
+        count += 1;
+    }
+    assert!(count > 50, "{count} programs");
+}
+
 /// A generator of bytes that is good enough to mix things up, the same each time.
-fn bytes(seed: u64, count: usize) -> Vec<u8> {
+pub fn bytes(seed: u64, count: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let next = |_| {
         state ^= state << 13;
@@ -49,6 +64,10 @@ fn programs_see_every_decision() {
         "ignored",
         "not refetched",
         "outdated",
+        "patch after a gap",
+        "patch applied",
+        "patch that does not fit",
+        "patch, another",
         "schema skew",
         "stale",
         "told after the end",

@@ -11,6 +11,7 @@ pub(super) async fn clauses<T: Transport<String>>(run: &mut Run<impl AsyncFn() -
             Update::new(0, String::new()),
             Update::new(u64::MAX, "a value \u{e9}\0\n".to_owned()).schema("2.1"),
             Update::new(1, "x".repeat(10_000)).schema("no schema at all"),
+            Update::new(2, "x".to_owned()).with_operations(["a/1", "b \u{e9}"].map(Into::into)),
         ];
         for update in &published {
             let failed = |failure| format!("a publish failed: {failure}");
