@@ -69,35 +69,12 @@ impl Drop for Beginner<'_> {
 mod tests {
     use std::future::{pending, ready};
     use std::pin::pin;
-    use std::sync::atomic::AtomicU64;
     use std::task::{Context, Waker};
 
     use super::*;
     use crate::store::block_on;
 
-    /// Eight threads at once: it is done once, and before any of them goes on.
-    #[test]
-    fn of_many_one_does_it() {
-        for _ in 0..200 {
-            let (first, done) = (FirstUse::new(), AtomicU64::new(0));
-            let work = || async {
-                // Others come meanwhile.
-                std::thread::yield_now();
-                done.fetch_add(1, Ordering::Relaxed);
-                Ok::<_, ()>(())
-            };
-            std::thread::scope(|scope| {
-                for _ in 0..8 {
-                    scope.spawn(|| {
-                        block_on(first.ensure(work)).unwrap();
-                        assert_eq!(done.load(Ordering::Relaxed), 1);
-                    });
-                }
-            });
-        }
-    }
-
-    /// Who fails, and who is dropped halfway, leaves it to the next.
+    /// Who fails, and who is dropped halfway, leaves it to the next. (Many at once: `tests/sourcing`.)
     #[test]
     fn who_does_not_end_it_leaves_it_to_another() {
         let first = FirstUse::new();
