@@ -26,13 +26,14 @@
 //! | floor | module | what |
 //! | --- | --- | --- |
 //! | 5 | [`replica`] | the last value of a key, kept up to date by what is published to it, over any transport |
-//! | 4 | [`sourcing`] | events as values, aggregates, decisions, projections |
+//! | 4 | [`sourcing`] | events as values, aggregates, decisions, projections, services |
 //! | 4 | [`store`] | the interface of all backends; messages with sessions and filters; commands; values as payloads |
 //! | 3 | `delivery` | subscribers, in order and inline; followers; the bus; metrics |
 //! | 2 | `log` | slots, segments, streams, append, read, retention; the only `unsafe` |
 //! | 1 | `model` | names, messages, expectations, conditions, queries, errors |
 //! | 0 | `sync` | atomics and threads, from `std` or from loom |
 //!
+//! Where to begin with events and state: `guide`, from first event to replica (built with the feature `derive`).
 //! How it works is told in `ARCHITECTURE.md` and at the heads of `src/log/mod.rs` and `src/delivery/mod.rs`.
 
 mod delivery;
@@ -42,6 +43,10 @@ pub mod replica;
 pub mod sourcing;
 pub mod store;
 mod sync;
+
+#[cfg(all(any(doc, doctest), feature = "derive"))]
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 
 pub use bytes;
 
