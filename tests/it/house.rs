@@ -39,6 +39,7 @@ fn sources() -> Vec<Source> {
     let src = root().join("src");
     let mut found = Vec::new();
     files(&src, &mut found);
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let sources: Vec<_> = found
         .iter()
         .map(|path| {
