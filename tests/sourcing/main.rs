@@ -1,6 +1,7 @@
 //! Events, aggregates, decisions.
 
 mod aggregates;
+mod any_store;
 mod bank;
 mod checkpoints;
 #[cfg(feature = "derive")]
