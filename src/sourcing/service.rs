@@ -57,6 +57,9 @@ pub enum Consistency {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// Who wants to be called inside the append itself subscribes to the log ([`Feed::subscribe`](crate::Feed::subscribe)): that is
+/// the instant bus of what is in one process.
+///
 /// What a handler appends or dispatches comes after what it handles. It may not wait for handlers itself, which it might be one of:
 /// a strong dispatch inside of one is refused.
 pub struct Service<S = Log, C = NoCheckpoints>(StdArc<Owned<S, C>>);

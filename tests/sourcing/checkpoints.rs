@@ -95,6 +95,40 @@ fn after_a_crash_little_is_handled_again() {
     }
 }
 
+/// A service that is closed saves where it is, however few events that is after the last checkpoint: nothing is handled again.
+#[test]
+fn closing_saves_a_checkpoint() {
+    let (log, fails) = (Log::new(), Arc::new(AtomicU32::new(0)));
+    let (before, after) = (Seen::default(), Seen::default());
+    let first = service(&log, 100, &before, &fails);
+    let sent = ["Good", "Good", "Good"].map(|name| send(&first, name));
+    block_on(first.handled(sent[2])).unwrap();
+    block_on(first.close());
+    assert_eq!(log.end().get(), 4, "three events and a checkpoint");
+    let second = service(&log, 100, &after, &fails);
+    let last = send(&second, "Good");
+    block_on(second.handled(last)).unwrap();
+    assert_eq!((before.all(), after.all()), (sent.to_vec(), vec![last]));
+}
+
+/// A checkpoint is saved after events, not after checkpoints: each event makes one, even when one is asked for after every none.
+#[test]
+fn checkpoints_do_not_lead_to_checkpoints() {
+    for every in [0, 1] {
+        let (log, fails) = (Log::new(), Arc::new(AtomicU32::new(0)));
+        let service = service(&log, every, &Seen::default(), &fails);
+        for _ in 0..3 {
+            let sent = send(&service, "Good");
+            block_on(service.handled(sent)).unwrap();
+            // It has passed its own checkpoint by then.
+            let checkpoint = sent + 1;
+            block_on(service.handled(checkpoint)).unwrap();
+        }
+        block_on(service.close());
+        assert_eq!(log.end().get(), 6, "three events and three checkpoints, with {every}");
+    }
+}
+
 /// A message in the checkpoint's stream that is none: the service does not start, and says which.
 #[test]
 fn what_is_no_checkpoint_is_told() {
@@ -119,7 +153,7 @@ fn long_errors_are_cut() {
     let log = Log::new();
     let failing = |log: &Log| {
         Service::builder(log.clone())
-            .handler("mail", ["Bad"], |_: Envelope| async { Err::<(), _>("é".repeat(1_000) + "!") })
+            .handler("mail", ["Bad"], |_: Envelope| async { Err::<(), _>("€".repeat(1_000)) })
             .checkpoints(StoreCheckpoints::new(Arc::new(log.clone()), "checkpoint"), 1)
             .build()
             .unwrap()
@@ -130,5 +164,5 @@ fn long_errors_are_cut() {
     let second = failing(&log);
     block_on(second.start()).unwrap();
     let kept = second.parked("mail").unwrap()[0].failure.error().to_string();
-    assert_eq!(kept, format!("the handler failed: {}", "é".repeat(512)));
+    assert_eq!(kept, format!("the handler failed: {}", "€".repeat(341)));
 }
