@@ -9,12 +9,12 @@ use annals::sourcing::{
     Aggregate, Aggregates, Consistency, Event, NewEvent, Projection, Service, StoreCheckpoints, projection,
 };
 use annals::store::{EventStore, block_on};
-use annals::{Envelope, Message, Position, Query};
+use annals::{AppendOptions, Envelope, Message, Position, Query};
 
 use super::bank::Moved;
 use super::service::{Error, Seen};
 
-#[allow(dead_code, reason = "the suite of stores uses the rest")]
+#[allow(dead_code, clippy::pedantic, reason = "the suite of stores uses the rest, and is read, not called")]
 #[path = "../store/shelf.rs"]
 mod shelf;
 use shelf::Shelf;
@@ -83,7 +83,9 @@ fn a_projection_follows() {
             for n in 0..50 {
                 let stream = if n % 2 == 0 { "till-1" } else { "other-1" };
                 let event = Moved::Deposited(n);
-                end = block_on(store.append(stream, event.message().unwrap(), Default::default())).unwrap().position;
+                end = block_on(store.append(stream, event.message().unwrap(), AppendOptions::default()))
+                    .unwrap()
+                    .position;
             }
             assert!(sums.wait_for(end, Duration::from_secs(30)));
             assert_eq!((sums.state().0, sums.position()), ((0..50).step_by(2).sum(), end));
@@ -115,7 +117,7 @@ fn a_service_goes_on() {
         block_on(first.dispatch(event("B"), Consistency::Strong)).unwrap_err();
         let b = first.parked("h").unwrap()[0].position().get();
         block_on(first.close());
-        let late = block_on(store.append("s", event("A").message, Default::default())).unwrap().position;
+        let late = block_on(store.append("s", event("A").message, AppendOptions::default())).unwrap().position;
 
         let second = make(&after, false);
         assert!(block_on(second.handled(late)).unwrap().is_empty());
