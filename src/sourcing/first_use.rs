@@ -10,7 +10,8 @@ const NOBODY: u32 = 0;
 const BUSY: u32 = 1;
 const DONE: u32 = 2;
 
-pub(super) struct FirstUse {
+/// Only models see it from outside.
+pub struct FirstUse {
     state: AtomicU32,
     waiters: Waiters,
 }
@@ -19,18 +20,19 @@ pub(super) struct FirstUse {
 struct Beginner<'f>(&'f FirstUse);
 
 impl FirstUse {
-    pub(super) fn new() -> Self {
+    /// Nobody has begun.
+    pub fn new() -> Self {
         Self { state: AtomicU32::new(NOBODY), waiters: Waiters::new() }
     }
 
     /// Whether it is done.
-    pub(super) fn is_done(&self) -> bool {
+    pub fn is_done(&self) -> bool {
         // Acquire: pairs with the Release of `leave`: what was done comes before.
         self.state.load(Ordering::Acquire) == DONE
     }
 
     /// Ready when it is done. Of all that come at once, one polls what `work` makes.
-    pub(super) async fn ensure<E, W: Future<Output = Result<(), E>>>(&self, work: impl FnOnce() -> W) -> Result<(), E> {
+    pub async fn ensure<E, W: Future<Output = Result<(), E>>>(&self, work: impl FnOnce() -> W) -> Result<(), E> {
         let begun = self.waiters.until(|| if self.is_done() { Some(None) } else { self.begin().map(Some) });
         let Some(beginner) = begun.await else { return Ok(()) };
         work().await?;

@@ -136,3 +136,6 @@ pub use projection::{Passed, ProjectError, Projected, Projection, Projector, pro
 pub use serde;
 pub use service::{Consistency, Service};
 pub use service_builder::{HandlerWork, ServiceBuilder};
+#[cfg(any(loom, annals_shuttle))]
+#[doc(hidden)]
+pub use {first_use::FirstUse, progress::Progress};

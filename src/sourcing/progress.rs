@@ -8,7 +8,8 @@ use crate::delivery::Waiters;
 use crate::model::{Failure, HandlerError, Position};
 use crate::sync::{AtomicU32, AtomicU64, CopyOnWrite, Ordering, StdArc};
 
-pub(super) struct Progress {
+/// Only models see it from outside.
+pub struct Progress {
     name: Box<str>,
     /// Everything up to this position was handled, passed over, or parked. Moved by the worker.
     position: AtomicU64,
@@ -52,7 +53,9 @@ pub struct HandlerStatus {
 impl Progress {
     pub(super) fn new(name: &str, position: Position, parked: &[Parked]) -> Self {
         let there = CopyOnWrite::new();
-        there.change(|_| Some(Some(parked.to_vec())));
+        if !parked.is_empty() {
+            there.change(|_| Some(Some(parked.to_vec())));
+        }
         Self {
             name: name.into(),
             position: AtomicU64::new(position.get()),
@@ -218,5 +221,26 @@ impl Progress {
     /// Ready when the worker has ended.
     pub(super) async fn over(&self) {
         self.waiters.until(|| self.ended().map(drop)).await;
+    }
+}
+
+/// What models do with it.
+#[cfg(any(loom, annals_shuttle))]
+impl Progress {
+    /// Of a handler that has done nothing.
+    pub fn of_nothing() -> Self {
+        Self::new("h", Position::NONE, &[])
+    }
+
+    /// The handler fails at a position, and is done with it.
+    pub fn fails_at(&self, position: Position) {
+        let failure = Failure::new(position, Some(&self.name), HandlerError::Removed(1));
+        assert!(self.park(&Parked::new(failure, 1), 1), "there is room for one");
+        self.pass(position);
+    }
+
+    /// Whether the handler, when it is done with a position, has failed there.
+    pub async fn has_failed_at(&self, position: Position) -> bool {
+        self.outcome(position).await.is_some()
     }
 }
