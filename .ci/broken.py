@@ -79,9 +79,6 @@ BROKEN |= {
     "a handler that ends tells nobody": ("sourcing/progress.rs",
         "self.ended.change(|there| there.is_none().then(|| Some(reason.into())));\n        self.waiters.wake_all();",
         "self.ended.change(|there| there.is_none().then(|| Some(reason.into())));"),
-    "who waits for a replaced projection is not woken": ("sourcing/projection.rs",
-        "        old.waiters.wake_all();\n",
-        "        _ = old;\n"),
 }
 
 # check: what it is, command, what it says when it notices, environment, what it must notice.
@@ -150,7 +147,6 @@ CHECKS = {
             "what failed is parked after it was passed",
             "a service that is closed wakes no handler",
             "a handler that ends tells nobody",
-            "who waits for a replaced projection is not woken",
         ],
     ),
 }
