@@ -37,6 +37,8 @@
 //! How it works is told in `ARCHITECTURE.md` and at the heads of `src/log/mod.rs` and `src/delivery/mod.rs`.
 
 mod delivery;
+#[cfg(feature = "durable")]
+pub mod durable;
 mod log;
 mod model;
 pub mod replica;
@@ -68,9 +70,9 @@ pub use delivery::{
     SubscribeError, Subscription, SubscriptionMetrics, WaitError,
 };
 pub use log::{
-    AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
+    Ack, AppendError, AppendOptions, Appended, Appender, Batch, BatchAppended, BuildError, Builder, ConditionFailed,
     Conflict, Counts, Cursor, Envelope, EnvelopeError, EnvelopeSource, Envelopes, Indexes, Log, NotThereYet, OneStream,
-    Read, Rejected, Stream, StreamError, StreamInfo, Target, View, WholeLog,
+    Read, Rejected, Stopped, Stream, StreamError, StreamInfo, Target, View, WholeLog,
 };
 pub use model::{
     Clock, Condition, Expected, Failure, Failures, HandlerError, Headers, InvalidMessage, InvalidName, Item, Kind,

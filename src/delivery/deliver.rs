@@ -88,6 +88,24 @@ impl Delivery {
         log.core().watcher_or(Self::new)
     }
 
+    #[cfg(feature = "durable")]
+    pub(crate) fn of_core(core: &crate::log::Core) -> &Self {
+        core.watcher_or(Self::new)
+    }
+
+    /// Followers of the whole log that wait.
+    #[cfg(feature = "durable")]
+    pub(crate) fn followers(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    /// All followers look again.
+    #[cfg(feature = "durable")]
+    pub(crate) fn wake_all_followers(&self) {
+        self.waiters.wake_all();
+        self.streams.for_each(|topic| topic.waiters.wake_all());
+    }
+
     /// A number for the next subscription.
     pub(crate) fn number(&self) -> u64 {
         // Relaxed: only the number matters.

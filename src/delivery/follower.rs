@@ -17,7 +17,7 @@ use super::keyed::Topic;
 use super::member::Member;
 use super::selection::Selection;
 use super::waiting::{LOOKS, Waiter, Waiters, YIELDS};
-use crate::log::{Cursor, Envelope, Interest, Log, Step, Stream, Tail, View};
+use crate::log::{Cursor, Envelope, Interest, Log, Step, Stopped, Stream, Tail, View};
 use crate::model::Position;
 use crate::sync::{Arc, pause, wait};
 
@@ -93,6 +93,8 @@ pub enum Followed {
         /// How many: of the log or the stream, selected or not.
         missed: u64,
     },
+    /// What comes next could not be read from what the log is kept on. It is tried again with the next call.
+    Unreadable(Stopped),
 }
 
 /// What one step came to.
@@ -279,6 +281,7 @@ impl Follower {
                     }
                 }
                 Step::Removed(missed) => return Advance::To(Followed::Truncated { missed }),
+                Step::Unreadable(failure) => return Advance::To(Followed::Unreadable(failure)),
                 Step::End | Step::Closed if !self.live => {
                     self.live = true;
                     return Advance::To(Followed::CaughtUp(self.position()));
@@ -329,6 +332,12 @@ impl StreamTail {
                         Step::Envelope(envelope) if envelope.position().get() <= self.start => continue,
                         step => return step,
                     }
+                }
+                if let Some(failure) = cursor.failure().cloned() {
+                    // From the next revision on it is tried again.
+                    self.cursor = None;
+                    self.end = self.position;
+                    return Step::Unreadable(failure);
                 }
                 self.cursor = None;
                 self.position = self.end;

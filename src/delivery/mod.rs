@@ -64,5 +64,7 @@ pub use outcome::Outcome;
 pub use sequential::OnFailure;
 pub use subscription::{SubscribeError, Subscription, WaitError};
 
+#[cfg(feature = "durable")]
+pub(crate) use deliver::Delivery;
 pub(crate) use outcome::message_of;
 pub(crate) use waiting::{Place, Waiter, Waiters};

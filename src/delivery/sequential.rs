@@ -330,6 +330,12 @@ impl Sequential {
             }
             expected = index + 1;
         }
+        if let Some(failure) = cursor.failure() {
+            // It stays where it is, and the next append tries again.
+            let error = HandlerError::Unreadable(failure.to_string().into());
+            self.remember(&Failure::new(Position::new(expected + 1), self.name(), error), delivery);
+            return;
+        }
         if self.stream.is_none() && end > expected {
             self.report_removed(expected, end - expected, delivery);
         }

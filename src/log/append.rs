@@ -31,6 +31,8 @@ pub(crate) enum Refusal {
     Full,
     /// The log was closed.
     Closed,
+    /// What the log rests on could not be read.
+    Unreadable,
 }
 
 /// What an append asks for, ready to be decided.
@@ -339,7 +341,7 @@ impl Core {
         while !spot.segment.holds(spot.index) {
             let here = std::ptr::from_ref(spot.segment).cast_mut();
             // SAFETY: pinned, and found from the tail: reachable. Its slots are all taken, everything before the spot is.
-            let next = unsafe { Segment::next_or_make(here, &self.head) };
+            let next = unsafe { Segment::next_or_make(here, &self.head, 1 << self.config.segment_bits) };
             // SAFETY: after a segment that is allocated while pinned.
             spot.segment = unsafe { Segment::at(next) };
         }
@@ -501,7 +503,8 @@ impl Core {
             if !spot.segment.holds(spot.index) {
                 let here = std::ptr::from_ref(spot.segment).cast_mut();
                 // SAFETY: pinned and reachable; its last slot was filled above. The tail stays: the batch is not finished.
-                spot.segment = unsafe { Segment::at(Segment::next_or_make(here, &self.head)) };
+                spot.segment =
+                    unsafe { Segment::at(Segment::next_or_make(here, &self.head, 1 << self.config.segment_bits)) };
             }
             record = next;
         }

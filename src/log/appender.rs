@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use super::append::{Placed, Refusal, Terms};
+use super::backing::{Waits, acknowledge, cause};
 use super::batch::{self, Batch, BatchAppended};
 use super::clock::Time;
 use super::core::{Core, Local, REFUSED};
@@ -125,9 +126,9 @@ impl Appender {
             let log = self.log.clone();
             return once::append_batch(&log, batch, |batch| self.append_batch(batch));
         }
-        let (stored, mut watched) = (batch.stored, Vec::new());
+        let (waits, mut watched) = (batch.waits(), Vec::new());
         let result = batch::append(&self.log, &mut self.local, batch, &mut watched);
-        batch::announce(&self.log, result, &watched, stored)
+        batch::announce(&self.log, result, &watched, waits)
     }
 
     /// The log that it appends to.
@@ -265,10 +266,10 @@ pub(crate) fn record(
             expected => core.try_first(local, stream, draft, now, |actual| expected.admits(actual), &guard),
         };
         if let Some(placed) = placed {
-            if core.is_watched(stream) {
+            if core.is_watched(stream) || options.ack.is_some() {
                 let envelope = Envelope::of(draft.record());
                 drop(guard);
-                return told(log, message.recorded(core, placed, now), &envelope, options.stored);
+                return told(log, message.recorded(core, placed, now), &envelope, options.waits());
             }
             drop(guard);
             return Ok(message.recorded(core, placed, now));
@@ -276,11 +277,12 @@ pub(crate) fn record(
     }
     let terms = Terms { condition: options.condition, checked, now };
     let result = core.compete((), local, stream, draft, options.expected, terms, &guard);
-    let envelope = (result.is_ok() && core.is_watched(stream)).then(|| Envelope::of(draft.record()));
+    let envelope =
+        (result.is_ok() && (core.is_watched(stream) || options.ack.is_some())).then(|| Envelope::of(draft.record()));
     drop(guard);
     match result {
         Ok(placed) if let Some(envelope) = envelope => {
-            told(log, message.recorded(core, placed, now), &envelope, options.stored)
+            told(log, message.recorded(core, placed, now), &envelope, options.waits())
         }
         Ok(placed) => Ok(message.recorded(core, placed, now)),
         Err(refusal) => {
@@ -327,13 +329,14 @@ fn record_keyed(
     let draft = local.arena.draft_keyed(&message, core.config.shape, false, entry, &local.keys);
     let terms = Terms { condition: options.condition, checked, now };
     let result = core.compete(table, local, stream, draft, options.expected, terms, &guard);
-    let envelope = (result.is_ok() && core.is_watched(stream)).then(|| Envelope::of(draft.record()));
+    let envelope =
+        (result.is_ok() && (core.is_watched(stream) || options.ack.is_some())).then(|| Envelope::of(draft.record()));
     drop(guard);
     match result {
         Ok(placed) => {
             let appended = message.recorded(core, placed, now);
             match envelope {
-                Some(envelope) => told(log, appended, &envelope, options.stored),
+                Some(envelope) => told(log, appended, &envelope, options.waits()),
                 None => Ok(appended),
             }
         }
@@ -348,8 +351,12 @@ fn record_keyed(
 #[cold]
 #[inline(never)]
 #[allow(clippy::unnecessary_wraps, reason = "written where the caller's result goes")]
-fn told(log: &Log, mut appended: Appended, envelope: &Envelope, stored: bool) -> AppendResult {
-    appended.failures = watch::tell(log, std::slice::from_ref(envelope), stored);
+fn told(log: &Log, mut appended: Appended, envelope: &Envelope, waits: Waits) -> AppendResult {
+    if let Err(stopped) = acknowledge(log.core(), appended.position, waits.ack) {
+        let position = appended.position;
+        return Err(Rejected::new(AppendError::Unacknowledged { position, stopped }, envelope.to_message()));
+    }
+    appended.failures = watch::tell(log, std::slice::from_ref(envelope), waits.stored);
     Ok(appended)
 }
 
@@ -398,7 +405,8 @@ pub(crate) fn explain(
     }
     match refusal {
         Refusal::Full => AppendError::Full,
-        Refusal::Closed => AppendError::Closed,
+        Refusal::Closed => cause(log.core()).map_or(AppendError::Closed, AppendError::Stopped),
+        Refusal::Unreadable => cause(log.core()).map_or(AppendError::Closed, AppendError::Stopped),
         Refusal::Conflict { stream: which, actual, end } => {
             let (stream, expected) = stream(which);
             Conflict::new(stream, expected, actual, Position::new(end)).into()

@@ -7,6 +7,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::append::{BatchPlan, Refusal, StreamPlan, Terms};
 use super::appender::{explain, time_of};
+use super::backing::{Ack, Stopped, Waits, acknowledge};
 use super::core::{Core, Local};
 use super::directory::Entry;
 use super::envelope::Envelope;
@@ -46,6 +47,7 @@ pub struct Batch<'m> {
     time: Option<Timestamp>,
     pub(crate) stored: bool,
     pub(super) once: bool,
+    ack: Option<Ack>,
 }
 
 /// A stream, by id or by handle.
@@ -155,6 +157,16 @@ impl<'m> Batch<'m> {
         self
     }
 
+    /// The append returns when the batch is as safe as this: as [`AppendOptions::acknowledge`](crate::AppendOptions::acknowledge).
+    pub fn acknowledge(mut self, ack: Ack) -> Self {
+        self.ack = Some(ack);
+        self
+    }
+
+    pub(crate) fn waits(&self) -> Waits {
+        Waits { stored: self.stored, ack: self.ack }
+    }
+
     /// The batch is appended unless its messages are in the log already, together: as
     /// [`AppendOptions::once`](crate::AppendOptions::once) looks for one. Refused when a message has no id, and when some of
     /// the ids are in the log, but not the batch ([`AppendError::PartlyRepeated`]).
@@ -183,6 +195,7 @@ impl<'m> Batch<'m> {
         batch.time = options.time;
         batch.stored = options.stored;
         batch.once = options.once;
+        batch.ack = options.ack;
         batch
     }
 
@@ -225,6 +238,7 @@ impl<'m> Batch<'m> {
             time: self.time,
             stored: self.stored,
             once: self.once,
+            ack: self.ack,
         }
     }
 
@@ -263,14 +277,25 @@ pub(crate) fn announce(
     log: &Log,
     mut result: Result<BatchAppended, Rejected<Batch<'static>>>,
     envelopes: &[Envelope],
-    stored: bool,
+    waits: Waits,
 ) -> Result<BatchAppended, Rejected<Batch<'static>>> {
     if let Ok(appended) = &mut result
         && !envelopes.is_empty()
     {
-        appended.failures = watch::tell(log, envelopes, stored);
+        if let Err(stopped) = acknowledge(log.core(), appended.last, waits.ack) {
+            return Err(unacknowledged(appended.last, stopped, envelopes));
+        }
+        appended.failures = watch::tell(log, envelopes, waits.stored);
     }
     result
+}
+
+/// What was appended and may be lost, given back.
+#[cold]
+fn unacknowledged(position: Position, stopped: Stopped, envelopes: &[Envelope]) -> Rejected<Batch<'static>> {
+    let messages = envelopes.iter().map(|envelope| (envelope.stream().to_owned().into(), envelope.to_message()));
+    let batch = Batch { messages: messages.collect(), ..Batch::default() };
+    Rejected::new(AppendError::Unacknowledged { position, stopped }, batch)
 }
 
 /// Appends a batch. As for a single message, everything that can fail or call out comes first, and `watched` gets the
@@ -294,7 +319,7 @@ pub(crate) fn append(
     let guard = local.participant.pin();
     match core.append_batch(local, &mut plan, terms) {
         Ok(first) => {
-            if plan.streams.iter().any(|stream| core.is_watched(stream.entry)) {
+            if batch.ack.is_some() || plan.streams.iter().any(|stream| core.is_watched(stream.entry)) {
                 watched.extend(plan.drafts.iter().map(|(_, draft)| Envelope::of(draft.record())));
             }
             drop(guard);

@@ -4,11 +4,14 @@ use std::sync::Arc as StdArc;
 
 use super::clock::Time;
 use super::core::{Config, Core};
+use super::counts::Sums;
 use super::error::BuildError;
 use super::handle::Log;
 use super::keys::Indexes;
 use super::record::Shape;
-use crate::model::{Clock, Limits, Retention};
+use crate::model::{Clock, Limits, Retention, Timestamp};
+#[cfg(feature = "durable")]
+use crate::sync::Ordering;
 
 /// Builds a [`Log`]. Without any setting: segments of 4,096 slots, the system's clock, default limits, no retention.
 ///
@@ -122,8 +125,35 @@ impl Builder {
         self.build_at(0)
     }
 
-    /// A log whose first position is after `start`, a multiple of the segment size.
+    /// A log whose first position is after `start`.
     pub(crate) fn build_at(self, start: u64) -> Result<Log, BuildError> {
+        let core = self.core(start, (Timestamp::MIN, Sums::default()))?;
+        Ok(Log::from_core(core))
+    }
+
+    /// How many envelopes are in memory, in a log that has the others elsewhere.
+    #[cfg(feature = "durable")]
+    pub(crate) fn resident(mut self, envelopes: Option<u64>) -> Self {
+        self.retention = Retention { records: envelopes, ..Retention::default() };
+        self
+    }
+
+    #[cfg(feature = "durable")]
+    pub(crate) fn limits_given(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// A log that goes on at `start`; what is before `floor` was removed.
+    #[cfg(feature = "durable")]
+    pub(crate) fn build_from(self, start: Start, floor: u64) -> Result<Log, BuildError> {
+        let sums = Sums { bytes: 0, commands: start.commands };
+        let core = self.core(start.index, (start.time, sums))?;
+        // Relaxed: nobody else has the log.
+        core.floor.store(floor, Ordering::Relaxed);
+        Ok(Log::from_core(core))
+    }
+
+    fn core(self, start: u64, before: (Timestamp, Sums)) -> Result<Core, BuildError> {
         let slots = self.segment_slots.unwrap_or_else(|| default_slots(&self.retention));
         if !slots.is_power_of_two() || !(2..=1 << 20).contains(&slots) {
             return Err(BuildError::SegmentSize { slots });
@@ -157,8 +187,18 @@ impl Builder {
             indexes: self.indexes,
             once_within: self.once_within,
         };
-        Ok(Log::from_core(Core::new(config, start)))
+        Ok(Core::new(config, start, before))
     }
+}
+
+/// Where a log goes on.
+#[cfg(feature = "durable")]
+pub(crate) struct Start {
+    pub(crate) index: u64,
+    /// Time of the record before.
+    pub(crate) time: Timestamp,
+    /// Commands before.
+    pub(crate) commands: u64,
 }
 
 /// So many slots that one append in 1,000 at most makes a segment, or a block of an index; but fewer when few are kept.

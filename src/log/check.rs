@@ -2,6 +2,7 @@
 //! indexes name.
 
 use super::append::{Refusal, Terms};
+use super::backing::{Backing, Stopped};
 use super::core::Core;
 use super::cursor::Range;
 use super::lists::{self, Merge, NEAR};
@@ -26,7 +27,10 @@ impl Core {
             let forbids = |part: &Condition| index >= part.position().get() && part.query().matches(record);
             condition.parts().position(forbids)
         });
-        found.map_or(Ok(()), |(index, part)| Err(Refusal::Match { index, part, end: self.end(guard) }))
+        match found.map_err(|_| Refusal::Unreadable)? {
+            None => Ok(()),
+            Some((index, part)) => Err(Refusal::Match { index, part, end: self.end(guard) }),
+        }
     }
 
     /// Asks about each record from `checked` to `to`; the first one that there is an answer about, with that.
@@ -36,23 +40,26 @@ impl Core {
         to: u64,
         guard: &Guard,
         ask: impl Fn(&Record<'_>, u64) -> Option<A>,
-    ) -> Option<(u64, A)> {
+    ) -> Result<Option<(u64, A)>, Stopped> {
         let mut index = (*checked).max(self.first());
         while index < to {
             let Some(segment) = self.segment_of(index, guard) else {
-                // Removed meanwhile.
+                // Not in memory any more: elsewhere, or nowhere.
+                if let Some(answer) = self.recalled(index)?.and_then(|envelope| ask(&envelope.record(), index)) {
+                    return Ok(Some((index, answer)));
+                }
                 index = self.first().max(index + 1);
                 continue;
             };
             while index < to.min(segment.end_index()) {
                 if let Some(answer) = ask(&segment.record(index), index) {
-                    return Some((index, answer));
+                    return Ok(Some((index, answer)));
                 }
                 index += 1;
             }
         }
         *checked = index.max(*checked);
-        None
+        Ok(None)
     }
 
     /// Before an append competes: checks the condition up to the present, some records at a time, so that a long check does
@@ -80,7 +87,8 @@ impl Core {
                 // Later parts need not look beyond what was found.
                 let to = found.map_or(end, |(index, _)| index);
                 if start < to
-                    && let Some(index) = self.first_match(one.query(), Range { start, end: to })
+                    && let Some(index) =
+                        self.first_match(one.query(), Range { start, end: to }).map_err(|_| Refusal::Unreadable)?
                 {
                     found = Some((index, part));
                 }
@@ -96,25 +104,52 @@ impl Core {
     }
 
     /// The first index in `slots`, which are finished, whose record matches.
-    pub(crate) fn first_match(&self, query: &Query, slots: Range) -> Option<u64> {
-        let slots = Range { start: slots.start.max(self.first()), end: slots.end };
+    pub(crate) fn first_match(&self, query: &Query, slots: Range) -> Result<Option<u64>, Stopped> {
+        let mut slots = Range { start: slots.start.max(self.first()), end: slots.end };
+        if let Some(backing) = self.backing() {
+            let found = self.first_in(backing, query, &mut slots)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        self.first_in_memory(query, slots)
+    }
+
+    /// The first of what is not in memory; takes that away from `slots`.
+    #[cold]
+    fn first_in(&self, backing: &dyn Backing, query: &Query, slots: &mut Range) -> Result<Option<u64>, Stopped> {
+        while slots.start < slots.end.min(self.resident()) {
+            let mut rest = Range { start: slots.start, end: slots.end.min(self.resident()) };
+            let found = backing.read(&mut rest, false, Some(query))?;
+            if let Some(first) = found.first() {
+                return Ok(Some(first.position().get() - 1));
+            }
+            slots.start = if rest.start < rest.end { rest.start } else { slots.end.min(self.resident()) };
+        }
+        Ok(None)
+    }
+
+    fn first_in_memory(&self, query: &Query, slots: Range) -> Result<Option<u64>, Stopped> {
         let guard = self.pin();
-        if let Some(lists) = lists::plan(self, query, slots, &guard) {
+        // Lists lose what memory gives up while they are walked.
+        if self.backing().is_none()
+            && let Some(lists) = lists::plan(self, query, slots, &guard)
+        {
             let listed = Merge::new(self, &lists, slots, false, &guard);
             drop(guard);
-            return self.first_listed(query, listed);
+            return Ok(self.first_listed(query, listed));
         }
         drop(guard);
         let mut checked = slots.start;
         while checked < slots.end {
             let next_segment = ((checked >> self.config.segment_bits) + 1) << self.config.segment_bits;
             let ask = |record: &Record<'_>, _| query.matches(record).then_some(());
-            let found = self.scan_with(&mut checked, slots.end.min(next_segment), &self.pin(), ask);
+            let found = self.scan_with(&mut checked, slots.end.min(next_segment), &self.pin(), ask)?;
             if let Some((index, ())) = found {
-                return Some(index);
+                return Ok(Some(index));
             }
         }
-        None
+        Ok(None)
     }
 
     /// The first that matches of those that lists name.

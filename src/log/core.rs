@@ -6,7 +6,10 @@ use crossbeam_utils::CachePadded;
 use once_cell::race::OnceBox;
 
 use super::arena::Arena;
+use super::backing::{Backing, Stopped};
 use super::clock::Time;
+use super::counts::Sums;
+use super::cursor::Range;
 use super::directory::Directory;
 use super::envelope::Envelope;
 use super::garbage::Garbage;
@@ -52,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) garbage: StdArc<Garbage>,
     /// Indexes before this one are removed: no reader sees them.
     pub(crate) floor: AtomicU64,
+    /// Indexes before this one are not in memory: only of a log with a backing, which has them.
+    pub(crate) resident: AtomicU64,
     /// The first linked segment.
     pub(crate) head: AtomicPtr<Segment>,
     /// A late segment: everything before it is finished.
@@ -66,6 +71,8 @@ pub(crate) struct Core {
     pub(crate) watcher: OnceBox<Box<dyn Watcher>>,
     /// What happened to appends, see below.
     pub(crate) tally: Tally<3>,
+    /// What the log rests on besides its memory, if it does. Set before anybody uses the log.
+    pub(crate) backing: OnceBox<Box<dyn Backing>>,
 }
 
 /// Appends refused because of an expectation or a condition.
@@ -104,9 +111,10 @@ pub(crate) struct Spot<'g> {
 }
 
 impl Core {
-    pub(crate) fn new(config: Config, start: u64) -> Self {
+    /// A log whose first slot has index `start`; `before` is the time of the record before, and the sums of all of them.
+    pub(crate) fn new(config: Config, start: u64, before: (Timestamp, Sums)) -> Self {
         let directory = Arc::new(Directory::new(config.limits.streams));
-        let first = Segment::first(start, 1 << config.segment_bits);
+        let first = Segment::first(start, 1 << config.segment_bits, before);
         let keys = config.indexes.any().then(|| StdArc::new(KeyTable::new(config.indexes)));
         Self {
             garbage: StdArc::new(Garbage::new(directory.clone(), keys.clone())),
@@ -115,6 +123,7 @@ impl Core {
             domain: Domain::new(),
             start,
             floor: AtomicU64::new(start),
+            resident: AtomicU64::new(start),
             head: AtomicPtr::new(first),
             tail: CachePadded::new(AtomicPtr::new(first)),
             hint: CachePadded::new(AtomicU64::new(start)),
@@ -122,8 +131,14 @@ impl Core {
             interest: Interest::new(),
             watcher: OnceBox::new(),
             tally: Tally::new(),
+            backing: OnceBox::new(),
             config,
         }
+    }
+
+    #[inline]
+    pub(crate) fn backing(&self) -> Option<&dyn Backing> {
+        self.backing.get().map(|backing| &**backing)
     }
 
     #[inline]
@@ -271,13 +286,39 @@ impl Core {
         self.floor.load(Ordering::Relaxed)
     }
 
+    /// Index of the first envelope that memory may have.
+    pub(crate) fn resident(&self) -> u64 {
+        if self.backing().is_none() {
+            return self.first();
+        }
+        // Relaxed: what is not found in memory is looked for elsewhere, so only the number matters.
+        self.resident.load(Ordering::Relaxed)
+    }
+
     /// The envelope at a position of the log up to `end`; none when it is after that, or was removed.
     pub(crate) fn envelope(&self, position: Position, end: u64, guard: &Guard) -> Option<Envelope> {
         let index = position.get().checked_sub(1)?;
         if index >= end || index < self.first() {
             return None;
         }
-        self.segment_of(index, guard).map(|segment| Envelope::of(segment.record(index)))
+        match self.segment_of(index, guard) {
+            Some(segment) => Some(Envelope::of(segment.record(index))),
+            None => self.recall(index),
+        }
+    }
+
+    /// An envelope that memory does not have any more.
+    #[cold]
+    pub(crate) fn recall(&self, index: u64) -> Option<Envelope> {
+        self.recalled(index).ok()?
+    }
+
+    /// The same, for whom it matters whether it could not be read.
+    #[cold]
+    pub(crate) fn recalled(&self, index: u64) -> Result<Option<Envelope>, Stopped> {
+        let Some(backing) = self.backing() else { return Ok(None) };
+        let mut only = Range { start: index, end: index + 1 };
+        Ok(backing.read(&mut only, false, None)?.pop())
     }
 
     /// The first index in `from..end` whose time is not before `time`; `end` when there is none.
@@ -285,6 +326,13 @@ impl Core {
     /// Binary search: over segments by the time before them, then inside one.
     pub(crate) fn index_at(&self, time: Timestamp, from: u64, end: u64, guard: &Guard) -> u64 {
         let (mut low, mut high) = (from, end);
+        if let Some(backing) = self.backing().filter(|_| low < self.resident()) {
+            let line = high.min(self.resident());
+            match backing.index_at(time, low, line) {
+                Ok(index) if index < line => return index,
+                _ => low = line,
+            }
+        }
         while low < high {
             let middle = low + (high - low) / 2;
             let Some(segment) = self.segment_of(middle, guard) else {
@@ -304,6 +352,9 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
+        if let Some(backing) = self.backing() {
+            backing.dropped(self);
+        }
         // SAFETY: alone: no cursor, no handle. Segments from the head on are linked; those unlinked are the garbage's,
         // which knows nothing of indexes once it is told that the log is gone.
         unsafe {

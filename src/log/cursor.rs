@@ -8,6 +8,7 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
+use super::backing::Stopped;
 use super::core::Core;
 use super::directory::Entry;
 use super::envelope::Envelope;
@@ -30,11 +31,11 @@ pub(crate) struct Range {
 impl Range {
     pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
 
-    fn first(self, count: u64) -> Self {
+    pub(crate) fn first(self, count: u64) -> Self {
         Self { start: self.start, end: self.end.min(self.start.saturating_add(count)) }
     }
 
-    fn within(self, start: u64, end: u64) -> Self {
+    pub(crate) fn within(self, start: u64, end: u64) -> Self {
         Self { start: self.start.max(start), end: self.end.min(end) }
     }
 
@@ -69,6 +70,8 @@ pub struct Cursor {
     query: Option<Query>,
     lent: Option<ManuallyDrop<Envelope>>,
     held: Held,
+    /// What is next, read from what the log rests on.
+    recalled: Recalled,
 }
 
 #[allow(clippy::large_enum_variant, reason = "one a cursor, and a box would be an allocation a read")]
@@ -91,11 +94,21 @@ impl Cursor {
             None => Self::walk_of(log.core(), range, backwards, query.as_ref()),
             Some(entry) => Walk::Stream(Listed(ListWalk::new(List::Stream(entry), range, backwards))),
         };
-        Self { run: Range::EMPTY, walk, backwards, left: count, query, lent: None, held: Held::new(log) }
+        Self {
+            run: Range::EMPTY,
+            walk,
+            backwards,
+            left: count,
+            query,
+            lent: None,
+            held: Held::new(log),
+            recalled: Recalled::default(),
+        }
     }
 
     fn walk_of(core: &Core, range: Range, backwards: bool, query: Option<&Query>) -> Walk {
-        if let Some(query) = query {
+        // With a backing, lists may lose what they name while they are walked.
+        if let Some(query) = query.filter(|_| core.backing().is_none()) {
             let guard = core.pin();
             if let Some(lists) = lists::plan(core, query, range, &guard) {
                 return Walk::Lists(Listed(Merge::new(core, &lists, range, backwards, &guard)));
@@ -139,23 +152,49 @@ impl Cursor {
             if self.left == 0 {
                 return None;
             }
-            let index = match &mut self.walk {
-                _ if self.query.is_none() && !self.backwards => {
-                    self.run = match &mut self.walk {
-                        Walk::Log(log) => log.next_run(&mut self.held, self.left)?,
-                        Walk::Stream(stream) => stream.next_run(&mut self.held, self.left)?,
-                        Walk::Lists(_) => unreachable!("lists answer queries"),
-                    };
-                    self.left -= self.run.end - self.run.start;
-                    continue;
+            if self.held.log.core().backing().is_some() {
+                match self.recall() {
+                    Recall::Next => {
+                        self.left -= 1;
+                        return self.recalled.at_hand.as_ref();
+                    }
+                    Recall::End => return None,
+                    Recall::InMemory => {}
                 }
-                Walk::Log(log) if let Some(query) = &self.query => log.next_match(&mut self.held, query)?,
+            }
+            if self.query.is_none() && !self.backwards {
+                let run = match &mut self.walk {
+                    Walk::Log(log) => log.next_run(&mut self.held, self.left),
+                    Walk::Stream(stream) => stream.next_run(&mut self.held, self.left),
+                    Walk::Lists(_) => unreachable!("lists answer queries"),
+                };
+                match run {
+                    Some(run) => {
+                        self.run = run;
+                        self.left -= self.run.end - self.run.start;
+                    }
+                    None if self.is_over() => return None,
+                    None => {}
+                }
+                continue;
+            }
+            let index = match &mut self.walk {
+                Walk::Log(log) if let Some(query) = &self.query => log.next_match(&mut self.held, query),
                 // Without a query, and so backwards.
-                Walk::Log(log) => log.next_back(&mut self.held)?,
-                Walk::Stream(stream) => stream.next_index(&mut self.held)?,
-                Walk::Lists(lists) => lists.next_index(&mut self.held)?,
+                Walk::Log(log) => log.next_back(&mut self.held),
+                Walk::Stream(stream) => stream.next_index(&mut self.held),
+                Walk::Lists(lists) => lists.next_index(&mut self.held),
             };
-            let Some(record) = self.held.record(index) else { continue };
+            let Some(index) = index else {
+                if self.is_over() {
+                    return None;
+                }
+                continue;
+            };
+            let Some(record) = self.held.record(index) else {
+                self.miss(index);
+                continue;
+            };
             let found = matches!(self.walk, Walk::Log(_));
             if found || self.query.as_ref().is_none_or(|query| selects(query, record)) {
                 self.left -= 1;
@@ -166,6 +205,85 @@ impl Cursor {
             }
         }
     }
+}
+
+impl Cursor {
+    /// Why the read ended early: what the log rests on could not be read. Only of a log on disk.
+    pub fn failure(&self) -> Option<&Stopped> {
+        self.recalled.failure.as_ref()
+    }
+
+    /// Whether nothing follows. What memory gave up to the backing meanwhile does.
+    #[cold]
+    fn is_over(&self) -> bool {
+        let rest = match &self.walk {
+            Walk::Log(log) => log.rest,
+            Walk::Stream(Listed(walk)) => walk.rest(),
+            Walk::Lists(_) => Range::EMPTY,
+        };
+        self.held.log.core().backing().is_none() || rest.start >= rest.end
+    }
+
+    /// Goes on where memory does not have what is next.
+    #[cold]
+    fn recall(&mut self) -> Recall {
+        loop {
+            let core = self.held.log.core();
+            for envelope in self.recalled.rest.by_ref() {
+                let is_there = envelope.position().get() > core.first();
+                if is_there && self.query.as_ref().is_none_or(|query| envelope.matches(query)) {
+                    self.recalled.at_hand = Some(envelope);
+                    return Recall::Next;
+                }
+            }
+            let Some(backing) = core.backing() else { return Recall::InMemory };
+            let read = match &mut self.walk {
+                Walk::Log(log) => {
+                    if log.is_in_memory(core) {
+                        return Recall::InMemory;
+                    }
+                    backing.read(&mut log.rest, self.backwards, self.query.as_ref())
+                }
+                Walk::Stream(Listed(walk)) => {
+                    if walk.is_in_memory(core) {
+                        return Recall::InMemory;
+                    }
+                    walk.read(core, backing)
+                }
+                Walk::Lists(_) => return Recall::InMemory,
+            };
+            match read {
+                Ok(envelopes) => self.recalled.rest = envelopes.into_iter(),
+                Err(failure) => {
+                    self.recalled.failure = Some(failure);
+                    return Recall::End;
+                }
+            }
+        }
+    }
+
+    /// Comes back to an envelope that a list named and memory did not have any more.
+    #[cold]
+    fn miss(&mut self, index: u64) {
+        if let Some(envelope) = self.held.log.core().recall(index) {
+            self.recalled.rest = vec![envelope].into_iter();
+        }
+    }
+}
+
+/// Envelopes read from what the log rests on.
+#[derive(Default)]
+struct Recalled {
+    rest: std::vec::IntoIter<Envelope>,
+    at_hand: Option<Envelope>,
+    failure: Option<Stopped>,
+}
+
+enum Recall {
+    /// It is at hand.
+    Next,
+    InMemory,
+    End,
 }
 
 /// Apart, so that reads without a query do not pay for its registers.
@@ -217,6 +335,12 @@ impl Held {
         let segment = self.segment?;
         // SAFETY: held until the cursor moves on; finished, because it lies in the view.
         Some(unsafe { Segment::at(segment.as_ptr()) }.record(index))
+    }
+
+    /// Index of the first slot of the held segment.
+    fn first_index(&self) -> u64 {
+        // SAFETY: held.
+        self.segment.map_or(0, |segment| unsafe { segment.as_ref() }.first_index())
     }
 
     #[inline]
@@ -288,6 +412,16 @@ struct LogWalk {
 }
 
 impl LogWalk {
+    /// Whether memory has what is next, or nothing is.
+    fn is_in_memory(&mut self, core: &Core) -> bool {
+        if self.run.start < self.run.end {
+            return true;
+        }
+        self.rest.start = self.rest.start.max(core.first());
+        let next = if self.backwards { self.rest.end.saturating_sub(1) } else { self.rest.start };
+        self.rest.start >= self.rest.end || next >= core.resident()
+    }
+
     /// The next index of a walk backwards, which lies in the held segment.
     #[inline]
     fn next_back(&mut self, held: &mut Held) -> Option<u64> {
@@ -327,12 +461,17 @@ impl LogWalk {
             }
             let index = if self.backwards { self.rest.end - 1 } else { self.rest.start };
             if !held.change(index) {
+                if held.log.core().backing().is_some() {
+                    return None;
+                }
                 // Removed since we looked at the floor: look again.
                 continue;
             }
             let slots = held.log.core().config.segment_bits;
             let first = (index >> slots) << slots;
-            let run = self.rest.within(first, first + (1 << slots));
+            // The first segment of a log may begin later.
+            let first = held.first_index().max(first);
+            let run = self.rest.within(first, ((index >> slots) + 1) << slots);
             if self.backwards {
                 self.rest.end = run.start;
             } else {

@@ -19,6 +19,7 @@ use std::ptr::{self, NonNull};
 
 use ahash::RandomState;
 
+use super::backing::Known;
 use super::canary::Canary;
 use super::index::Index;
 use super::reclaim::{Guard, dealloc};
@@ -53,7 +54,8 @@ impl Entry {
             .pad_to_align()
     }
 
-    fn make(hash: u64, name: &str) -> NonNull<Self> {
+    /// `known`: what it has that is not in memory.
+    fn make(hash: u64, name: &str, known: Option<Known>) -> NonNull<Self> {
         let len = u8::try_from(name.len()).expect("a name has at most 255 bytes");
         let layout = Self::layout(len);
         // SAFETY: the layout is not empty.
@@ -64,10 +66,10 @@ impl Entry {
             let text = at.byte_add(std::mem::offset_of!(Self, name));
             entry.write(Self {
                 hash,
-                index: Index::new(),
+                index: Index::starting_at(known.map_or(0, |known| known.next)),
                 interest: Interest::new(),
-                created: AtomicU64::new(0),
-                created_at: AtomicU64::new(0),
+                created: AtomicU64::new(known.map_or(0, |known| known.created.get())),
+                created_at: AtomicU64::new(known.map_or(0, |known| known.created_at.as_nanos().cast_unsigned())),
                 canary: Canary::new(),
                 text,
                 len,
@@ -304,14 +306,19 @@ impl Directory {
         }
     }
 
-    /// The stream with this name, added when there is none.
-    pub(crate) fn get_or_add(&self, name: &str, guard: &Guard) -> Result<NonNull<Entry>, LimitExceeded> {
+    /// The stream with this name, added when there is none, with what is `known` of it.
+    pub(crate) fn get_or_add(
+        &self,
+        name: &str,
+        known: Option<Known>,
+        guard: &Guard,
+    ) -> Result<NonNull<Entry>, LimitExceeded> {
         if let Some(entry) = self.get(name, guard) {
             return Ok(entry);
         }
         self.reserve()?;
         let hash = self.hasher.hash_one(name);
-        let made = Entry::make(hash, name);
+        let made = Entry::make(hash, name, known);
         let there = self.insert(hash, made, |entry| entry.name() == name, guard);
         if there != made {
             // Relaxed: see `reserve`.
@@ -506,7 +513,7 @@ mod tests {
 
     /// A table of `cells` and an entry; frees both.
     fn with_table(cells: usize, test: impl FnOnce(&Table, *mut Entry)) {
-        let (table, entry) = (Table::make(cells), Entry::make(0, "s").as_ptr());
+        let (table, entry) = (Table::make(cells), Entry::make(0, "s", None).as_ptr());
         // SAFETY: just made, and only known here.
         unsafe {
             test(&*table, entry);
@@ -524,7 +531,7 @@ mod tests {
     fn names_are_told_apart_when_hashes_are_not() {
         let (directory, guard) = (Directory::new(2), Domain::new().pin());
         let insert = |name| {
-            let made = Entry::make(7, name);
+            let made = Entry::make(7, name, None);
             let there = directory.insert(7, made, |entry| entry.name() == name, &guard);
             assert_eq!(there, made, "{name} is new");
         };
@@ -559,9 +566,9 @@ mod tests {
     fn inserts_go_to_the_table_to_come() {
         let (directory, guard) = (Directory::new(100), Domain::new().pin());
         let cells = || directory.writable(&guard).cells.len();
-        (0..31).for_each(|n| _ = directory.get_or_add(&format!("{n}"), &guard).unwrap());
+        (0..31).for_each(|n| _ = directory.get_or_add(&format!("{n}"), None, &guard).unwrap());
         assert_eq!(cells(), 64);
-        directory.get_or_add("31", &guard).unwrap();
+        directory.get_or_add("31", None, &guard).unwrap();
         assert_eq!(cells(), 128);
         Directory::grow(directory.writable(&guard));
         assert_eq!(cells(), 256, "the next one is there, though this one has room");

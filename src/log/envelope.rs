@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use super::record::Record;
 use super::watch::Interest;
-use crate::model::{Headers, Id, Kind, Position, Query, Recorded, Revision, Tags, Timestamp, category_of};
+use crate::model::{
+    self, Headers, Id, Kind, Message, Position, Query, Recorded, Revision, Tags, Timestamp, category_of,
+};
 
 /// A recorded message: one pointer, counted.
 ///
@@ -51,6 +53,10 @@ impl Envelope {
         ManuallyDrop::new(Self(unsafe { Record::new(record.as_ptr()) }))
     }
 
+    pub(crate) fn record(&self) -> Record<'_> {
+        self.0
+    }
+
     /// Its place in the log.
     #[inline]
     pub fn position(&self) -> Position {
@@ -72,6 +78,13 @@ impl Envelope {
     /// Whether a query selects it.
     pub fn matches(&self, query: &Query) -> bool {
         query.matches(&self.0)
+    }
+
+    /// The message that was recorded: as it was appended.
+    pub fn to_message(&self) -> Message<'static> {
+        let payload = model::Payload::Bytes(self.payload_bytes());
+        let message = Message::of_record(self.kind(), self.name(), payload, self.0.attributes());
+        message.expect("it was a message").into_owned()
     }
 
     /// Who watches its stream.

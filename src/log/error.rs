@@ -4,6 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::backing::Stopped;
 use super::handle::{Log, Stream};
 use super::read::{OneStream, Read, WholeLog};
 use super::view::View;
@@ -58,6 +59,19 @@ pub enum AppendError {
     /// The log was closed.
     #[error("the log is closed")]
     Closed,
+    /// What the log is kept on has failed, or could not be read: nothing was appended.
+    #[error(transparent)]
+    Stopped(Stopped),
+    /// What the log is kept on failed while the append waited for it. What was appended is in memory at `position`, and may
+    /// or may not be there when the log is opened again.
+    #[error("what was appended at position {position} may be lost: {stopped}")]
+    #[non_exhaustive]
+    Unacknowledged {
+        /// Of the last envelope.
+        position: Position,
+        /// Why.
+        stopped: Stopped,
+    },
 }
 
 /// A stream was not as expected at the instant of the append.
@@ -280,7 +294,7 @@ pub struct NotThereYet {
 }
 
 /// A stream that cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StreamError {
     /// The id is not a name.
@@ -289,6 +303,9 @@ pub enum StreamError {
     /// It is too long, or one too many.
     #[error(transparent)]
     Limit(#[from] LimitExceeded),
+    /// Whether it is there could not be read.
+    #[error(transparent)]
+    Unreadable(Stopped),
 }
 
 impl From<StreamError> for AppendError {
@@ -296,6 +313,7 @@ impl From<StreamError> for AppendError {
         match error {
             StreamError::InvalidId(name) => AppendError::InvalidStream(name),
             StreamError::Limit(limit) => AppendError::Limit(limit),
+            StreamError::Unreadable(stopped) => AppendError::Stopped(stopped),
         }
     }
 }

@@ -45,6 +45,15 @@ impl Log {
         Self(Arc::new(core))
     }
 
+    /// What the log rests on from now on. Nobody else has used it yet.
+    #[cfg(feature = "durable")]
+    pub(crate) fn rest_on(&self, backing: impl super::backing::Backing, lease: &super::lease::Lease) {
+        let set = self.0.backing.set(Box::new(Box::new(backing)));
+        debug_assert!(set.is_ok(), "a log rests on one thing");
+        // SAFETY: the core stays where it is, behind its `Arc`; its drop tells the backing, which revokes the lease.
+        unsafe { lease.grant(&self.0) };
+    }
+
     #[inline]
     pub(crate) fn core(&self) -> &Core {
         &self.0
@@ -86,11 +95,35 @@ impl Log {
     fn add(&self, id: &str, guard: &Guard) -> Result<NonNull<Entry>, StreamError> {
         check_name(id)?;
         LimitExceeded::check(Limit::NameBytes, id.len(), self.0.config.limits.name_bytes)?;
-        Ok(self.0.directory.get_or_add(id, guard)?)
+        let known = match self.0.backing() {
+            Some(backing) => backing.stream(id).map_err(StreamError::Unreadable)?,
+            None => None,
+        };
+        Ok(self.0.directory.get_or_add(id, known, guard)?)
     }
 
+    /// The entry of a stream that has been written, or has a handle.
     pub(crate) fn known(&self, id: &str) -> Option<NonNull<Entry>> {
-        self.0.directory.get(id, &self.0.pin())
+        let guard = self.0.pin();
+        self.0.directory.get(id, &guard).or_else(|| self.recall(id, &guard))
+    }
+
+    /// The entry of a stream that was written before the log was opened.
+    #[cold]
+    fn recall(&self, id: &str, guard: &Guard) -> Option<NonNull<Entry>> {
+        let known = self.0.backing()?.stream(id).ok()??;
+        self.0.directory.get_or_add(id, Some(known), guard).ok()
+    }
+
+    /// Makes known all streams that were written before the log was opened.
+    pub(crate) fn recall_streams(&self) {
+        let Some(backing) = self.0.backing() else { return };
+        let guard = self.0.pin();
+        for id in backing.streams().unwrap_or_default() {
+            if self.0.directory.get(&id, &guard).is_none() {
+                self.recall(&id, &guard);
+            }
+        }
     }
 
     /// What the log accepts.
@@ -157,6 +190,9 @@ impl Log {
                 return Ok(entry);
             }
             check_name(stream)?;
+            if let Some(entry) = self.recall(stream, guard) {
+                return Ok(entry);
+            }
             // The view first: a stream that is not known then has no envelope in it.
             let view = self.view();
             let known = self.0.directory.get(stream, guard);
@@ -176,9 +212,9 @@ impl Log {
         if batch.once {
             return once::append_batch(self, batch, |batch| self.append_batch(batch));
         }
-        let (stored, mut watched) = (batch.stored, Vec::new());
+        let (waits, mut watched) = (batch.waits(), Vec::new());
         let result = self.0.with_local(|local| super::batch::append(self, local, batch, &mut watched));
-        super::batch::announce(self, result, &watched, stored)
+        super::batch::announce(self, result, &watched, waits)
     }
 
     /// Closes the log: from now on every append is refused with [`AppendError::Closed`], and whoever waits is told.

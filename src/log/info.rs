@@ -6,6 +6,7 @@
 
 use super::batch::Target;
 use super::directory::Entry;
+use super::envelope::Envelope;
 use super::handle::{Log, Stream};
 use super::reclaim::Guard;
 use super::view::View;
@@ -63,8 +64,11 @@ impl View {
     /// None when what was looked for has been removed meanwhile: then the floor is higher now.
     fn info_of(&self, entry: &Entry, created: Position, guard: &Guard) -> Option<StreamInfo> {
         let core = self.log().core();
+        if core.backing().is_some() {
+            return Some(self.info_from_backing(entry, created, guard));
+        }
         let end = self.end().get().max(core.first());
-        let count = entry.index.count(end, guard);
+        let count = core.count_of(entry, end, guard);
         let floor = core.first();
         if floor > end {
             // What was counted may have been gone.
@@ -89,6 +93,26 @@ impl View {
         Some(StreamInfo { revision, messages, first, last, created, created_at, updated_at })
     }
 
+    /// Where not everything is in memory, the first envelope and the last are read.
+    #[cold]
+    fn info_from_backing(&self, entry: &Entry, created: Position, guard: &Guard) -> StreamInfo {
+        let core = self.log().core();
+        let oldest = core.first();
+        let count = core.count_of(entry, self.end().get().max(oldest), guard);
+        let messages = count.saturating_sub(core.count_of(entry, oldest, guard));
+        let first = self.read_stream(entry.name()).first(1).iter().next();
+        let last = self.read_stream(entry.name()).backwards().first(1).iter().next();
+        StreamInfo {
+            revision: Revision::new(count.saturating_sub(1)),
+            messages,
+            first: first.map(|first| first.position()),
+            last: last.as_ref().map(Envelope::position),
+            created,
+            created_at: core.config.shape.time().then(|| entry.created_at()),
+            updated_at: last.and_then(|last| last.time()),
+        }
+    }
+
     /// The streams that had been written, in the order of their first envelopes, those included whose envelopes have been
     /// removed.
     ///
@@ -97,6 +121,7 @@ impl View {
     pub fn streams(&self) -> Vec<Stream> {
         let mut written = Vec::new();
         let core = self.log().core();
+        self.log().recall_streams();
         core.directory.visit(&core.pin(), |entry| {
             // SAFETY: entries live as long as the log.
             match unsafe { entry.as_ref() }.created() {
@@ -119,7 +144,8 @@ impl Log {
     /// How many streams have been written, those included whose envelopes have been removed. Wait-free. A stream whose first
     /// append has not returned may be counted already.
     pub fn written_streams(&self) -> u64 {
-        self.core().directory.written()
+        let core = self.core();
+        core.directory.written() + core.backing().map_or(0, super::backing::Backing::stream_count)
     }
 
     /// The streams that have been written, in the order of their first envelopes: [`View::streams`].

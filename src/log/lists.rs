@@ -7,9 +7,11 @@ use std::ptr::NonNull;
 
 use smallvec::SmallVec;
 
+use super::backing::{Backing, Stopped};
 use super::core::Core;
 use super::cursor::Range;
 use super::directory::Entry;
+use super::envelope::Envelope;
 use super::index::{Index, as_index};
 use super::keys::{KeyKind, Spread, position_of};
 use super::reclaim::Guard;
@@ -151,12 +153,14 @@ pub(crate) struct ListWalk {
     near: [u64; NEAR],
     at: usize,
     len: usize,
+    /// In a log with a backing: memory has no revisions before this one.
+    resident: u64,
 }
 
 impl ListWalk {
     /// Over these revisions.
     pub(crate) fn new(list: List, range: Range, backwards: bool) -> Self {
-        Self { list, range, backwards, near: [0; NEAR], at: 0, len: 0 }
+        Self { list, range, backwards, near: [0; NEAR], at: 0, len: 0, resident: 0 }
     }
 
     /// The index of the next slot.
@@ -184,20 +188,50 @@ impl ListWalk {
         passes
     }
 
+    /// The revisions still to come.
+    pub(crate) fn rest(&self) -> Range {
+        self.range
+    }
+
+    /// Of the list of a stream, in a log with a backing: whether memory has what is next, or nothing is.
+    pub(crate) fn is_in_memory(&mut self, core: &Core) -> bool {
+        if self.at < self.len || self.range.start >= self.range.end {
+            return true;
+        }
+        let resident = core.resident();
+        self.resident = self.list.index(core).partition(|position| position <= resident, &core.pin());
+        let next = if self.backwards { self.range.end - 1 } else { self.range.start };
+        next >= self.resident
+    }
+
+    /// Reads what is next from the backing.
+    pub(crate) fn read(&mut self, core: &Core, backing: &dyn Backing) -> Result<Vec<Envelope>, Stopped> {
+        let List::Stream(entry) = self.list else { return Ok(Vec::new()) };
+        let _ = core;
+        // SAFETY: entries live as long as the log.
+        backing.read_stream(unsafe { entry.as_ref() }.name(), &mut self.range, self.backwards)
+    }
+
     #[cold]
     fn refill(&mut self, core: &Core) -> Option<()> {
         let guard = core.pin();
-        let index = self.list.index(core);
+        let (index, backed) = (self.list.index(core), core.backing().is_some());
         loop {
             let first = index.first_revision(&guard);
-            self.range.start = self.range.start.max(first);
-            if self.range.start >= self.range.end {
+            let start = if backed { self.range.start.max(self.resident) } else { self.range.start.max(first) };
+            if !backed {
+                self.range.start = start;
+            }
+            if start >= self.range.end {
                 return None;
             }
-            let wanted = (self.range.end - self.range.start).min(NEAR as u64);
-            let from = if self.backwards { self.range.end - wanted } else { self.range.start };
+            let wanted = (self.range.end - start).min(NEAR as u64);
+            let from = if self.backwards { self.range.end - wanted } else { start };
             let copied = index.copy(from, &mut self.near[..as_index(wanted)], &guard);
             if copied == 0 {
+                if backed {
+                    return None;
+                }
                 // Every revision of the view is there, unless its block was removed since we looked.
                 debug_assert!(index.first_revision(&guard) > first, "a revision of the view is missing");
                 continue;

@@ -47,6 +47,7 @@
 mod append;
 mod appender;
 mod arena;
+mod backing;
 mod batch;
 mod builder;
 mod canary;
@@ -65,6 +66,8 @@ mod index;
 mod info;
 mod keyed;
 mod keys;
+#[cfg(feature = "durable")]
+mod lease;
 mod lists;
 mod once;
 mod options;
@@ -99,12 +102,23 @@ pub fn nearly_full_log(left: u64) -> Log {
     Builder::new().segment_slots(2).no_clock().build_at(append::LIMIT - left).unwrap()
 }
 
+#[cfg(feature = "durable")]
+pub(crate) use backing::{Backing, Known};
+#[cfg(feature = "durable")]
+pub(crate) use builder::Start;
 pub(crate) use core::{Core, HELPED, LOST, REFUSED};
+#[cfg(feature = "durable")]
+pub(crate) use cursor::Range;
+#[cfg(feature = "durable")]
+pub(crate) use lease::Lease;
 pub(crate) use pool::Pool;
+#[cfg(feature = "durable")]
+pub(crate) use record::Record;
 pub(crate) use tail::{Step, Tail};
 pub(crate) use watch::{Interest, Watcher};
 
 pub use appender::{Appended, Appender};
+pub use backing::{Ack, Stopped};
 pub use batch::{Batch, BatchAppended, Target};
 pub use builder::Builder;
 pub use counts::Counts;

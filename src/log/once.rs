@@ -113,7 +113,8 @@ fn window(log: &Log, end: Position) -> Position {
 /// The first envelope after `after`, up to `end`, that matches.
 fn find(log: &Log, query: &Query, after: Position, end: Position) -> Option<Envelope> {
     let core = log.core();
-    let index = core.first_match(query, Range { start: after.get(), end: end.get() })?;
+    // What cannot be read refuses the append that follows, which looks for the same.
+    let index = core.first_match(query, Range { start: after.get(), end: end.get() }).ok()??;
     core.envelope(Position::new(index + 1), end.get(), &core.pin())
 }
 

@@ -1,5 +1,6 @@
 //! On what terms an append goes through.
 
+use super::backing::{Ack, Waits};
 use crate::model::{Condition, Expected, Timestamp};
 
 /// What an append asks for besides its messages. Everything is optional.
@@ -23,6 +24,7 @@ pub struct AppendOptions<'c> {
     pub(crate) time: Option<Timestamp>,
     pub(crate) stored: bool,
     pub(crate) once: bool,
+    pub(crate) ack: Option<Ack>,
 }
 
 impl<'c> AppendOptions<'c> {
@@ -53,6 +55,17 @@ impl<'c> AppendOptions<'c> {
     /// failures go to the hook and the counters alone. Without this an append returns when it is stored and delivered.
     pub fn stored(mut self) -> Self {
         self.stored = true;
+        self
+    }
+
+    pub(crate) fn waits(&self) -> Waits {
+        Waits { stored: self.stored, ack: self.ack }
+    }
+
+    /// The append returns when the envelope is as safe as this, whatever the log is set to. In a log in memory it makes no
+    /// difference. Of an append inside a handler, the handler waits.
+    pub fn acknowledge(mut self, ack: Ack) -> Self {
+        self.ack = Some(ack);
         self
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use super::backing::Stopped;
 use super::cursor::{Cursor, Range};
 use super::directory::Entry;
 use super::envelope::Envelope;
@@ -217,9 +218,9 @@ impl<S> Read<S> {
             Of::Nothing => Range::EMPTY,
             Of::Stream(entry) => {
                 // SAFETY: entries live as long as the log.
-                let index = unsafe { &entry.as_ref().index };
-                let start = index.partition(|position| position <= from, &guard).max(self.from_revision);
-                let end = index.count(to, &guard).min(self.to_revision.saturating_add(1));
+                let entry = unsafe { entry.as_ref() };
+                let start = core.count_of(entry, from, &guard).max(self.from_revision);
+                let end = core.count_of(entry, to, &guard).min(self.to_revision.saturating_add(1));
                 Range { start, end: end.max(start) }
             }
         }
@@ -271,6 +272,13 @@ impl<S> fmt::Debug for Read<S> {
 /// The envelopes of a read, handed over.
 #[derive(Debug)]
 pub struct Envelopes(Cursor);
+
+impl Envelopes {
+    /// Why the read ended early: as [`Cursor::failure`].
+    pub fn failure(&self) -> Option<&Stopped> {
+        self.0.failure()
+    }
+}
 
 impl Iterator for Envelopes {
     type Item = Envelope;

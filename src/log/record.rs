@@ -425,6 +425,20 @@ impl<'r> Record<'r> {
         })
     }
 
+    #[cfg(feature = "durable")]
+    pub(crate) fn stream_id(self) -> &'r str {
+        self.entry().name()
+    }
+
+    /// The attributes as they were encoded; none when there are none.
+    #[cfg(feature = "durable")]
+    pub(crate) fn attribute_bytes(self) -> Option<&'r [u8]> {
+        // SAFETY: as in `attributes`.
+        (self.header().flags & ATTRIBUTES != 0).then(|| unsafe {
+            std::slice::from_raw_parts(self.attribute_block().byte_add(4).as_ptr(), self.attribute_len())
+        })
+    }
+
     fn attribute_block(self) -> NonNull<u8> {
         let header = self.header();
         let at = text_offset(header.flags) + usize::from(header.name_len) + self.inline_len();

@@ -6,6 +6,7 @@
 
 use std::sync::Arc as StdArc;
 
+use super::backing::Backing;
 use super::core::Core;
 use super::counts::Sums;
 use super::garbage::Garbage;
@@ -24,6 +25,11 @@ impl Core {
         let floor = floor.min(self.end(guard));
         // Relaxed: see `first`.
         let before = self.floor.fetch_max(floor, Ordering::Relaxed);
+        if let Some(backing) = self.backing() {
+            backing.truncate(floor);
+            // What is not written yet is kept until it is. Relaxed: see `resident`.
+            self.resident.fetch_max(floor.min(backing.end()), Ordering::Relaxed);
+        }
         self.unlink(guard);
         before.max(floor)
     }
@@ -35,7 +41,7 @@ impl Core {
             let first = probe(&self.head);
             // SAFETY: linked when loaded, so allocated while pinned.
             let segment = unsafe { Segment::at(first) };
-            if segment.end_index() > self.first() || segment.number() >= self.tail(guard).number() {
+            if segment.end_index() > self.resident() || segment.number() >= self.tail(guard).number() {
                 return;
             }
             // Relaxed: the tail, which is beyond, was acquired, and this link with it; so it is not null.
@@ -71,16 +77,18 @@ impl Core {
     /// Raises the floor by up to `step` as far as retention asks for it.
     #[cold]
     fn retain(&self, step: u64, end: u64, now: Timestamp, guard: &Guard) {
-        let before = self.first();
+        let before = self.resident();
         let mut floor = before;
-        let last = end.min(before.saturating_add(step));
+        // A log with a backing gives up what that has, and removes nothing.
+        let last = end.min(before.saturating_add(step)).min(self.backing().map_or(u64::MAX, Backing::end));
         let total = self.total_bytes(end, guard);
         while floor < last && self.is_due(floor, end, total, now, guard) {
             floor += 1;
         }
         if floor > before {
-            // Relaxed: see `first`.
-            self.floor.fetch_max(floor, Ordering::Relaxed);
+            let bound = if self.backing().is_none() { &self.floor } else { &self.resident };
+            // Relaxed: see `first` and `resident`.
+            bound.fetch_max(floor, Ordering::Relaxed);
             self.unlink(guard);
         }
     }

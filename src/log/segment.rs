@@ -113,16 +113,19 @@ impl Link for Segment {
 }
 
 impl Segment {
-    /// The first segment of a log. `start` is the index of its first slot, a multiple of `len`.
-    pub(crate) fn first(start: u64, len: usize) -> *mut Self {
-        debug_assert!(start.is_multiple_of(len as u64), "slots are taken from the first on");
-        Self::make(start / len as u64, len, ptr::null_mut(), ptr::null_mut(), (Timestamp::MIN, Sums::default()))
+    /// The first segment of a log whose segments have `len` slots: with those from `start` on. `before` is what is known of
+    /// the record before.
+    pub(crate) fn first(start: u64, len: usize, before: (Timestamp, Sums)) -> *mut Self {
+        let number = start / len as u64;
+        let used = as_index(start % len as u64);
+        Self::make(number, start, len - used, (ptr::null_mut(), ptr::null_mut()), before)
     }
 
-    fn make(number: u64, len: usize, prev: *mut Self, jump: *mut Self, before: (Timestamp, Sums)) -> *mut Self {
+    fn make(number: u64, first: u64, len: usize, back: (*mut Self, *mut Self), before: (Timestamp, Sums)) -> *mut Self {
+        let (prev, jump) = back;
         Box::into_raw(Box::new(Self {
             number,
-            first: number * len as u64,
+            first,
             next: AtomicPtr::new(ptr::null_mut()),
             prev,
             jump,
@@ -184,6 +187,14 @@ impl Segment {
     #[inline]
     pub(crate) fn record(&self, index: u64) -> Record<'_> {
         Self::finished(self.slot(index))
+    }
+
+    /// As [`record`](Self::record), with whether its batch goes on.
+    #[cfg(feature = "durable")]
+    pub(crate) fn record_of_batch(&self, index: u64) -> (Record<'_>, bool) {
+        // Relaxed: as in `finished`.
+        let more = matches!(Seen::of(self.slot(index).load(Ordering::Relaxed)), Seen::More(_));
+        (self.record(index), more)
     }
 
     /// The record in a slot of a segment that the caller has seen finished.
@@ -250,11 +261,12 @@ impl Segment {
         }
     }
 
-    /// The next segment, made when there is none. All slots of this one are taken. `head` is the first linked segment.
+    /// The next segment, made with `len` slots when there is none. All slots of this one are taken. `head` is the first linked
+    /// segment.
     ///
     /// # Safety
     /// The caller is pinned, and `this` is reachable: all segments from `head` on stay allocated during the call.
-    pub(crate) unsafe fn next_or_make(this: *mut Self, head: &AtomicPtr<Segment>) -> *mut Self {
+    pub(crate) unsafe fn next_or_make(this: *mut Self, head: &AtomicPtr<Segment>, len: usize) -> *mut Self {
         // SAFETY: by the contract.
         let segment = unsafe { Self::at(this) };
         // Acquire: pairs with the Release of the swap below; publishes the segment.
@@ -263,11 +275,11 @@ impl Segment {
             return next;
         }
         // SAFETY: by the contract.
-        unsafe { Self::make_next(this, head) }
+        unsafe { Self::make_next(this, head, len) }
     }
 
     #[cold]
-    unsafe fn make_next(this: *mut Self, head: &AtomicPtr<Segment>) -> *mut Self {
+    unsafe fn make_next(this: *mut Self, head: &AtomicPtr<Segment>, len: usize) -> *mut Self {
         // SAFETY: by the contract of `next_or_make`.
         let segment = unsafe { Self::at(this) };
         let number = segment.number + 1;
@@ -283,7 +295,7 @@ impl Segment {
         };
         let end = segment.end_index();
         let before = (segment.time_before(end), segment.sums_before(end));
-        let made = Self::make(number, segment.slots.len(), this, jump, before);
+        let made = Self::make(number, end, len, (this, jump), before);
         // Release: publishes the segment. Acquire: another's is used.
         match segment.next.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
             Ok(_) => made,

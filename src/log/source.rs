@@ -123,7 +123,7 @@ impl EnvelopeSource {
             self.directory = Arc::new(Directory::new(self.limits.streams));
             self.arena = Arena::new(self.directory.clone());
         }
-        Ok(self.directory.get_or_add(stream, &guard)?)
+        Ok(self.directory.get_or_add(stream, None, &guard)?)
     }
 }
 

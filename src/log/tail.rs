@@ -3,7 +3,8 @@
 //! What is next is looked for in its slot: one load, when the slot lies in the held segment, and no pin. A slot that is done
 //! is visible, and so is everything before it (S1); inside a batch the end decides.
 
-use super::cursor::Held;
+use super::backing::Stopped;
+use super::cursor::{Held, Range};
 use super::envelope::Envelope;
 use super::handle::Log;
 use super::segment::Seen;
@@ -15,6 +16,8 @@ pub(crate) struct Tail {
     next: u64,
     /// An end of the log: what is before it is visible.
     end: u64,
+    /// What is next, read from what the log rests on.
+    recalled: std::vec::IntoIter<Envelope>,
 }
 
 /// What is next.
@@ -22,6 +25,8 @@ pub(crate) enum Step {
     Envelope(Envelope),
     /// So many envelopes were removed before they were met.
     Removed(u64),
+    /// What the log rests on could not be read. Asked again, it is tried again.
+    Unreadable(Stopped),
     /// Nothing yet.
     End,
     /// Nothing, for ever: the log was closed.
@@ -30,7 +35,7 @@ pub(crate) enum Step {
 
 impl Tail {
     pub(crate) fn new(log: Log, next: u64) -> Self {
-        Self { held: Held::new(log), next, end: 0 }
+        Self { held: Held::new(log), next, end: 0, recalled: Vec::new().into_iter() }
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -74,7 +79,32 @@ impl Tail {
                 self.next += 1;
                 return Step::Envelope(envelope);
             }
+            match self.recall() {
+                Some(Ok(envelope)) => {
+                    self.next += 1;
+                    return Step::Envelope(envelope);
+                }
+                Some(Err(failure)) => return Step::Unreadable(failure),
+                None => {}
+            }
         }
+    }
+
+    /// What is next, when it is in memory no more.
+    #[cold]
+    fn recall(&mut self) -> Option<Result<Envelope, Stopped>> {
+        let next = self.next + 1;
+        // What was met in memory meanwhile is not met again.
+        if let Some(envelope) = self.recalled.find(|envelope| envelope.position() == next) {
+            return Some(Ok(envelope));
+        }
+        let backing = self.held.log.core().backing()?;
+        let mut rest = Range { start: self.next, end: self.end.max(next) };
+        match backing.read(&mut rest, false, None) {
+            Ok(envelopes) => self.recalled = envelopes.into_iter(),
+            Err(failure) => return Some(Err(failure)),
+        }
+        self.recalled.find(|envelope| envelope.position() == next).map(Ok)
     }
 
     /// Whether what is next is there.

@@ -34,9 +34,15 @@ impl View {
         let core = log.core();
         let guard = core.pin();
         let mut index = position.get();
+
         // Back over a batch that goes on after `position`; what was removed is nobody's to see anyway.
         while index > core.first() {
-            let Some(segment) = core.segment_of(index - 1, &guard) else { break };
+            let Some(segment) = core.segment_of(index - 1, &guard) else {
+                if let Some(backing) = core.backing() {
+                    index = backing.between_batches(index).unwrap_or(index);
+                }
+                break;
+            };
             // Relaxed: `end` was read with Acquire, and this lies before it.
             match Seen::of(segment.slot(index - 1).load(Ordering::Relaxed)) {
                 Seen::More(_) => index -= 1,

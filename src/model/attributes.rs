@@ -1,7 +1,7 @@
 //! What a message has besides kind, name and payload, as bytes inside its record.
 //!
-//! One block, written once, read in place; nothing in it is aligned. It never leaves the process, so its layout may
-//! change with any release.
+//! One block, written once, read in place; nothing in it is aligned. Numbers are little-endian. Logs on disk have it in their
+//! frames as it is: its layout is a part of their format.
 //!
 //! ```text
 //! u32      bytes of tags
@@ -14,7 +14,7 @@
 
 use std::borrow::Cow;
 
-use super::name::Name;
+use super::name::{Name, check};
 use super::query::same;
 use super::time::Timestamp;
 
@@ -138,6 +138,52 @@ impl<'r> Attributes<'r> {
         Self(block)
     }
 
+    pub(super) fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[cfg(any(test, feature = "durable"))]
+    /// A block that comes from elsewhere; none unless it is one that [`encode`] might have written.
+    pub(crate) fn checked(block: &'r [u8]) -> Option<Self> {
+        let mut from = Strict(block);
+        let mut tags = Strict(from.long()?);
+        while !tags.0.is_empty() {
+            check(tags.short()?).ok()?;
+        }
+        let has = from.take(1)?[0];
+        if has >= 2 << IDS {
+            return None;
+        }
+        if has & HAS_TIME != 0 {
+            from.take(8)?;
+        }
+        for id in 0..IDS {
+            if has & (2 << id) != 0 {
+                check(from.short()?).ok()?;
+            }
+        }
+        while !from.0.is_empty() {
+            check(from.short()?).ok()?;
+            std::str::from_utf8(from.long()?).ok()?;
+        }
+        Some(Self(block))
+    }
+
+    /// The same as a part of a message.
+    pub(super) fn to_extra(self) -> Option<Extra<'r>> {
+        let name = |text: &'r str| Name::new(text).ok();
+        let mut ids = [const { None }; IDS];
+        for (id, which) in ids.iter_mut().zip([Id::Request, Id::Correlation, Id::Causation, Id::Session, Id::Message]) {
+            *id = match self.id(which) {
+                Some(text) => Some(name(text)?),
+                None => None,
+            };
+        }
+        let tags = self.tags().map(name).collect::<Option<Vec<_>>>()?;
+        let headers = self.headers().map(|(key, value)| Some((name(key)?, Cow::Borrowed(value))));
+        Some(Extra { time: self.time(), ids, tags, headers: headers.collect::<Option<_>>()? })
+    }
+
     pub(crate) fn tags(self) -> Tags<'r> {
         let mut from = Reader(self.0);
         let len = from.u32();
@@ -185,6 +231,29 @@ impl<'r> Attributes<'r> {
         from.take(tags);
         let has = from.take(1).first().copied().unwrap_or(0);
         (from, has)
+    }
+}
+
+/// Reads what may not have been written by `Writer`.
+#[cfg(any(test, feature = "durable"))]
+struct Strict<'r>(&'r [u8]);
+
+#[cfg(any(test, feature = "durable"))]
+impl<'r> Strict<'r> {
+    fn take(&mut self, len: usize) -> Option<&'r [u8]> {
+        let (head, tail) = self.0.split_at_checked(len)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn short(&mut self) -> Option<&'r str> {
+        let len = self.take(1)?[0];
+        std::str::from_utf8(self.take(len.into())?).ok()
+    }
+
+    fn long(&mut self) -> Option<&'r [u8]> {
+        let len = u32::from_le_bytes(self.take(4)?.try_into().ok()?);
+        self.take(usize::try_from(len).ok()?)
     }
 }
 
@@ -317,6 +386,24 @@ mod tests {
             assert!(!read.tags().has("t:"));
             let headers: &[(&str, &str)] = if has(5) { &[("k", ""), ("k", "v\n")] } else { &[] };
             assert_eq!(read.headers().collect::<Vec<_>>(), headers);
+        }
+    }
+
+    /// A block is taken for one only as it was written: not cut, not with anything after it, and as the same message.
+    #[test]
+    fn blocks_from_elsewhere_are_checked() {
+        let message = Message::builder("M").tag("t:1").tag("t").message_id("m").request_id("r").header("k", "vä");
+        let message = message.own_time(Timestamp::from_nanos(5)).build().unwrap();
+        let block = encoded(&message);
+        assert_eq!(Attributes::checked(&block).unwrap().to_extra().as_ref(), message.parts().extra);
+        for cut in 0..block.len() {
+            // Without the headers it is whole, too.
+            assert_eq!(Attributes::checked(&block[..cut]).is_some(), cut == block.len() - 9, "cut to {cut}");
+        }
+        for (at, byte) in [(5, 0xff), (0, 0), (0, 0xff), (4, 200), (block.len() - 1, 0xff)] {
+            let mut bad = block.clone();
+            bad[at] = byte;
+            assert!(Attributes::checked(&bad).is_none(), "byte {at}");
         }
     }
 

@@ -29,6 +29,9 @@ pub enum HandlerError {
     /// Retention removed so many envelopes before they could be delivered.
     #[error("{0} envelopes were removed before they were delivered")]
     Removed(u64),
+    /// What the log is kept on could not be read: the envelope is delivered later, or never.
+    #[error("the envelope could not be read: {0}")]
+    Unreadable(Box<str>),
 }
 
 impl Failure {

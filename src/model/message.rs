@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::attributes::{self, Extra, Id};
+use super::attributes::{self, Attributes, Extra, Id};
 use super::error::{InvalidMessage, InvalidName, Limit, LimitExceeded, Part};
 use super::limits::Limits;
 use super::name::Name;
@@ -129,6 +129,17 @@ impl<'a> Message<'a> {
     {
         let name = name.try_into().map_err(|e| InvalidMessage::new(Part::Name, e.into()))?;
         Ok(Self { kind, name, payload, extra: None })
+    }
+
+    /// What was recorded, as a message; none when the name is not one.
+    pub(crate) fn of_record(
+        kind: Kind,
+        name: &'a str,
+        payload: Payload<'a>,
+        attributes: Attributes<'a>,
+    ) -> Option<Self> {
+        let extra = if attributes.is_empty() { None } else { Some(Box::new(attributes.to_extra()?)) };
+        Some(Self { kind, name: Name::new(name).ok()?, payload, extra })
     }
 
     /// Starts an event with more than a name and a payload.

@@ -272,6 +272,7 @@ impl<P: Projection> Projector<P> {
             Followed::Envelope(envelope) => self.fold(&envelope)?,
             Followed::Truncated { missed } => return Err(ProjectError::Removed { position: self.position, missed }),
             Followed::CaughtUp(_) | Followed::FellBehind { .. } => {}
+            Followed::Unreadable(failure) => return Err(ReadFailure::Backend(Box::new(failure)).into()),
         }
         Ok(())
     }

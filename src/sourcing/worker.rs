@@ -92,6 +92,7 @@ impl<S: EventStore, C: Checkpoints> Worker<S, C> {
                     Ok(false)
                 }
                 Step::Meet(Followed::FellBehind { .. }) => Ok(false),
+                Step::Meet(Followed::Unreadable(failure)) => Err(failure.to_string()),
                 Step::Again(parked) => self.again(&parked).await,
                 Step::Failed(failure) => Err(failure.to_string()),
                 Step::StoreClosed => Err(STORE.to_owned()),

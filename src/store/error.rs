@@ -189,6 +189,8 @@ impl From<AppendError> for AppendFailure {
             AppendError::PartlyRepeated { position } => Self::PartlyRepeated { position },
             AppendError::Full => Self::Full,
             AppendError::Closed => Self::Closed,
+            AppendError::Stopped(stopped) => Self::Backend(Box::new(stopped)),
+            error @ AppendError::Unacknowledged { .. } => Self::Backend(Box::new(error)),
         }
     }
 }

@@ -1,0 +1,216 @@
+//! The files of a log, as far as they are read: all that are full, and of the one that is being written what was there when the
+//! log was opened. The list is replaced when a file is full; a part in it never changes.
+
+use once_cell::race::OnceBox;
+
+use super::contents::Contents;
+use super::error::OpenError;
+use super::error::{Flaw, Found, StorageError};
+use super::footer::{TRAILER, Trailer};
+use super::header::Header;
+use super::scan::scan;
+use super::storage::{Storage, StoredFile, read_exact};
+use crate::sync::{CopyOnWrite, StdArc};
+
+/// How many files' contents are kept besides those that cannot be had again.
+const KEPT: usize = 8;
+
+/// The name of a file.
+pub(crate) fn name_of(number: u64) -> String {
+    format!("{number:016}.seg")
+}
+
+/// The number of a file of ours.
+pub(crate) fn number_of(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".seg").filter(|digits| digits.len() == 16)?;
+    number.bytes().all(|digit| digit.is_ascii_digit()).then(|| number.parse().ok())?
+}
+
+/// Records that are not going to change any more.
+pub(crate) struct Part {
+    pub(crate) header: Header,
+    /// Index after the last record.
+    pub(crate) end: u64,
+    /// Where in the file its frames end.
+    pub(crate) frames: u64,
+    source: Source,
+    /// Of the ids of its streams, in order: so that most that it does not have need not be looked for.
+    sums: OnceBox<Box<[u32]>>,
+}
+
+enum Source {
+    /// What the file holds is at its end.
+    Footer(Trailer),
+    /// The file has no footer, or will lose it.
+    Known(StdArc<Contents>),
+}
+
+/// A part that can be read.
+pub(crate) struct Loaded {
+    pub(crate) part: StdArc<Part>,
+    pub(crate) file: Box<dyn StoredFile>,
+    pub(crate) contents: StdArc<Contents>,
+}
+
+impl Part {
+    /// A part with a footer.
+    pub(crate) fn sealed(header: Header, trailer: Trailer) -> Self {
+        let end = trailer.after(&header).index;
+        Self { header, end, frames: trailer.end, source: Source::Footer(trailer), sums: OnceBox::new() }
+    }
+
+    /// A part whose contents are known.
+    pub(crate) fn known(header: Header, contents: StdArc<Contents>, frames: u64) -> Self {
+        let end = contents.end();
+        Self { header, end, frames, source: Source::Known(contents), sums: OnceBox::new() }
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        self.header.before.index
+    }
+
+    pub(crate) fn name(&self) -> String {
+        name_of(self.header.number)
+    }
+
+    /// Reads what the file holds.
+    pub(crate) fn contents(&self, file: &dyn StoredFile) -> Result<StdArc<Contents>, OpenError> {
+        let trailer = match &self.source {
+            Source::Known(contents) => return Ok(contents.clone()),
+            Source::Footer(trailer) => trailer,
+        };
+        let name = self.name();
+        let failed = |error| StorageError::new("read", &name, error);
+        let len = file.len().map_err(failed)?;
+        let footer = len.checked_sub(TRAILER as u64).and_then(|end| end.checked_sub(trailer.end));
+        if let Some(len) = footer.and_then(|len| usize::try_from(len).ok()) {
+            let mut section = vec![0; len];
+            read_exact(file, &mut section, trailer.end).map_err(failed)?;
+            if let Some(contents) = trailer.contents(&self.header, &section) {
+                return Ok(StdArc::new(contents));
+            }
+        }
+        // It follows from the frames.
+        let bytes = read_all(file, trailer.end).map_err(failed)?;
+        let scanned = scan(&self.header, &bytes, Some(self.end)).map_err(|found| found.within(&name))?;
+        Ok(StdArc::new(scanned.contents))
+    }
+}
+
+/// The first `len` bytes of a file, or as many as it has.
+pub(crate) fn read_all(file: &dyn StoredFile, len: u64) -> std::io::Result<Vec<u8>> {
+    let len = len.min(file.len()?);
+    let len = usize::try_from(len).map_err(|_| std::io::ErrorKind::OutOfMemory)?;
+    let mut bytes = vec![0; len];
+    read_exact(file, &mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// All parts, in order, without a gap; and what was read of them last.
+pub(crate) struct Parts {
+    storage: StdArc<dyn Storage>,
+    list: CopyOnWrite<Vec<StdArc<Part>>>,
+    kept: CopyOnWrite<Vec<StdArc<Loaded>>>,
+}
+
+impl Parts {
+    pub(crate) fn new(storage: StdArc<dyn Storage>, list: Vec<StdArc<Part>>) -> Self {
+        let parts = Self { storage, list: CopyOnWrite::new(), kept: CopyOnWrite::new() };
+        parts.list.change(|_| Some(Some(list.clone())));
+        parts
+    }
+
+    /// Adds a part at the end, in place of the last one if that is of the same file.
+    pub(crate) fn add(&self, part: &StdArc<Part>) {
+        self.list.change(|list| {
+            let mut list = list.cloned().unwrap_or_default();
+            list.pop_if(|last| last.header.number == part.header.number);
+            list.push(part.clone());
+            Some(Some(list))
+        });
+    }
+
+    /// Removes files whose records all come before an index, but the last. One that cannot be removed is left for the next time.
+    pub(crate) fn remove_before(&self, index: u64) {
+        let mut gone = Vec::new();
+        self.list.change(|list| {
+            let list = list?;
+            let count = list.iter().take(list.len().saturating_sub(1)).take_while(|part| part.end <= index).count();
+            gone = list[..count].to_vec();
+            (count > 0).then(|| Some(list[count..].to_vec()))
+        });
+        // From the first on: whatever stops this, what is left is one piece.
+        let removed = gone.iter().try_for_each(|part| self.storage.remove(&part.name()));
+        if !gone.is_empty() && removed.is_ok() {
+            let _ = self.storage.sync();
+        }
+    }
+
+    /// Index of the first record of them.
+    pub(crate) fn first(&self) -> u64 {
+        self.list.load().get().and_then(|list| list.first()).map_or(0, |part| part.first())
+    }
+
+    /// Index after the last record of them.
+    pub(crate) fn end(&self) -> u64 {
+        self.list.load().get().and_then(|list| list.last()).map_or(0, |part| part.end)
+    }
+
+    /// Those with records from `from` on and before `to`.
+    pub(crate) fn between(&self, from: u64, to: u64) -> Vec<StdArc<Part>> {
+        let list = self.list.load();
+        let wanted = |part: &&StdArc<Part>| part.end > from && part.first() < to;
+        list.get().into_iter().flatten().filter(wanted).cloned().collect()
+    }
+
+    /// The part with a record.
+    pub(crate) fn with(&self, index: u64) -> Option<StdArc<Part>> {
+        let list = self.list.load();
+        let list = list.get()?;
+        let at = list.partition_point(|part| part.end <= index);
+        list.get(at).filter(|part| part.first() <= index).cloned()
+    }
+
+    /// Whether a part has a stream, perhaps. Reads what the part has, the first time.
+    pub(crate) fn may_have(&self, part: &StdArc<Part>, id: &str) -> Result<bool, OpenError> {
+        let sums = match part.sums.get() {
+            Some(sums) => sums,
+            None => {
+                let loaded = self.load(part)?;
+                let mut sums: Vec<u32> =
+                    loaded.contents.streams.iter().map(|it| crc32c::crc32c(it.id.as_bytes())).collect();
+                sums.sort_unstable();
+                part.sums.get_or_init(|| Box::new(sums.into()))
+            }
+        };
+        Ok(sums.binary_search(&crc32c::crc32c(id.as_bytes())).is_ok())
+    }
+
+    /// Opens a part, unless it was opened lately.
+    pub(crate) fn load(&self, part: &StdArc<Part>) -> Result<StdArc<Loaded>, OpenError> {
+        let same = |loaded: &&StdArc<Loaded>| StdArc::ptr_eq(&loaded.part, part);
+        if let Some(loaded) = self.kept.load().get().and_then(|kept| kept.iter().find(same)) {
+            return Ok(loaded.clone());
+        }
+        let name = part.name();
+        let file = self.storage.open(&name).map_err(|error| StorageError::new("open", &name, error))?;
+        let contents = part.contents(&*file)?;
+        let loaded = StdArc::new(Loaded { part: part.clone(), file, contents });
+        self.kept.change(|kept| {
+            let mut kept = kept.cloned().unwrap_or_default();
+            if kept.len() >= KEPT {
+                kept.remove(0);
+            }
+            kept.push(loaded.clone());
+            Some(Some(kept))
+        });
+        Ok(loaded)
+    }
+}
+
+impl Loaded {
+    /// A flaw in the part's file.
+    pub(crate) fn damaged(&self, offset: u64, index: u64, flaw: Flaw) -> OpenError {
+        Found { offset, index, flaw }.within(&self.part.name()).into()
+    }
+}

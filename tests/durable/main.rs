@@ -1,0 +1,3 @@
+//! Logs on disk.
+
+mod basics;
