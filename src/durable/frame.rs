@@ -226,7 +226,7 @@ mod tests {
             for cut in 0..bytes.len() {
                 assert!(Frame::decode(SEED, 4_096, 1_000, &bytes[..cut]).is_err(), "cut to {cut}");
             }
-            let long = (bytes.len() - HEAD) as u32;
+            let long = u32::try_from(bytes.len() - HEAD).unwrap();
             assert_eq!(Frame::decode(SEED, 4_096, long - 1, &bytes), Err(NoFrame::Length(long)));
             bytes.push(7);
             assert_eq!(Frame::decode(SEED, 4_096, long, &bytes), Ok((frame, bytes.len() - 1)));

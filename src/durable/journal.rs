@@ -300,6 +300,10 @@ impl Backing for Journal {
         self.past.count_before(id, index).map_err(Stopped::new)
     }
 
+    fn commands_before(&self, index: u64) -> Result<u64, Stopped> {
+        self.past.commands_before(index).map_err(Stopped::new)
+    }
+
     fn between_batches(&self, index: u64) -> Result<u64, Stopped> {
         self.past.between_batches(index).map_err(Stopped::new)
     }

@@ -125,7 +125,7 @@ impl Builder {
             None => random()?,
         };
         let last = found.last;
-        let parts = StdArc::new(Parts::new(storage.clone(), found.parts));
+        let parts = StdArc::new(Parts::new(storage.clone(), &found.parts));
         let shape = Shape { log: id, bytes: options.file_bytes, longest };
         let mut writer = Writer::new(storage, parts.clone(), shape, found.number, end);
         let mut reopened = None;
@@ -225,13 +225,12 @@ fn recover(storage: &dyn Storage) -> Result<Files, OpenError> {
     numbers.sort_unstable();
     let mut begun = Vec::new();
     for (at, number) in numbers.iter().enumerate() {
-        match begin(storage, *number, at + 1 == numbers.len())? {
-            Some(file) => begun.push(file),
-            None => {
-                let name = name_of(*number);
-                let failed = |error| StorageError::new("remove", &name, error);
-                storage.remove(&name).and_then(|()| storage.sync()).map_err(failed)?;
-            }
+        if let Some(file) = begin(storage, *number, at + 1 == numbers.len())? {
+            begun.push(file);
+        } else {
+            let name = name_of(*number);
+            let failed = |error| StorageError::new("remove", &name, error);
+            storage.remove(&name).and_then(|()| storage.sync()).map_err(failed)?;
         }
     }
     chain(begun)

@@ -114,9 +114,9 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn new(storage: StdArc<dyn Storage>, list: Vec<StdArc<Part>>) -> Self {
+    pub(crate) fn new(storage: StdArc<dyn Storage>, list: &[StdArc<Part>]) -> Self {
         let parts = Self { storage, list: CopyOnWrite::new(), kept: CopyOnWrite::new() };
-        parts.list.change(|_| Some(Some(list.clone())));
+        parts.list.change(|_| Some(Some(list.to_vec())));
         parts
     }
 
@@ -151,6 +151,12 @@ impl Parts {
         self.list.load().get().and_then(|list| list.first()).map_or(0, |part| part.first())
     }
 
+    /// How many commands come before an index that is not after the first record.
+    pub(crate) fn commands(&self, index: u64) -> u64 {
+        let first = self.list.load().get().and_then(|list| list.first()).map(|part| part.header.before);
+        first.filter(|before| before.index >= index).map_or(0, |before| before.commands)
+    }
+
     /// Index after the last record of them.
     pub(crate) fn end(&self) -> u64 {
         self.list.load().get().and_then(|list| list.last()).map_or(0, |part| part.end)
@@ -173,16 +179,15 @@ impl Parts {
 
     /// Whether a part has a stream, perhaps. Reads what the part has, the first time.
     pub(crate) fn may_have(&self, part: &StdArc<Part>, id: &str) -> Result<bool, OpenError> {
-        let sums = match part.sums.get() {
-            Some(sums) => sums,
-            None => {
-                let loaded = self.load(part)?;
-                let mut sums: Vec<u32> =
-                    loaded.contents.streams.iter().map(|it| crc32c::crc32c(it.id.as_bytes())).collect();
-                sums.sort_unstable();
-                part.sums.get_or_init(|| Box::new(sums.into()))
-            }
-        };
+        if part.sums.get().is_none() {
+            let loaded = self.load(part)?;
+            let streams = &loaded.contents.streams;
+            let mut sums: Vec<u32> = streams.iter().map(|stream| crc32c::crc32c(stream.id.as_bytes())).collect();
+            sums.sort_unstable();
+            // Whoever was faster has found the same.
+            let _ = part.sums.set(Box::new(sums.into()));
+        }
+        let sums = part.sums.get().map_or(&[][..], |sums| sums);
         Ok(sums.binary_search(&crc32c::crc32c(id.as_bytes())).is_ok())
     }
 

@@ -229,6 +229,28 @@ impl Past {
         Ok(streams)
     }
 
+    /// How many commands come before an index. Reads the records of its file that do.
+    pub(crate) fn commands_before(&self, index: u64) -> Result<u64, OpenError> {
+        let Some(last) = index.checked_sub(1) else { return Ok(0) };
+        let Some(part) = self.parts.with(last) else { return Ok(self.parts.commands(index)) };
+        let loaded = self.parts.load(&part)?;
+        if index == part.end {
+            return Ok(loaded.contents.commands);
+        }
+        let (mut commands, mut at) = (part.header.before.commands, part.first());
+        while at < index {
+            let within = Range { start: at, end: index };
+            let piece = Piece::around(&loaded, at - part.first(), within, false)?;
+            piece.each(|found| {
+                let there = part.first() + found.place;
+                commands += u64::from(there < index && found.frame.kind == Kind::Command);
+                Ok(true)
+            })?;
+            at = part.first() + piece.end;
+        }
+        Ok(commands)
+    }
+
     /// The last index up to `index` that no batch lies across.
     pub(crate) fn between_batches(&self, index: u64) -> Result<u64, OpenError> {
         let mut at = index;

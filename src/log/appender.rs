@@ -405,8 +405,7 @@ pub(crate) fn explain(
     }
     match refusal {
         Refusal::Full => AppendError::Full,
-        Refusal::Closed => cause(log.core()).map_or(AppendError::Closed, AppendError::Stopped),
-        Refusal::Unreadable => cause(log.core()).map_or(AppendError::Closed, AppendError::Stopped),
+        Refusal::Closed | Refusal::Unreadable => cause(log.core()).map_or(AppendError::Closed, AppendError::Stopped),
         Refusal::Conflict { stream: which, actual, end } => {
             let (stream, expected) = stream(which);
             Conflict::new(stream, expected, actual, Position::new(end)).into()

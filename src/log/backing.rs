@@ -108,6 +108,9 @@ pub(crate) trait Backing: Any + Send + Sync {
     /// How many revisions of a stream come before an index.
     fn count_before(&self, id: &str, index: u64) -> Result<u64, Stopped>;
 
+    /// How many commands come before an index.
+    fn commands_before(&self, index: u64) -> Result<u64, Stopped>;
+
     /// The last index up to `index` that no batch lies across.
     fn between_batches(&self, index: u64) -> Result<u64, Stopped>;
 

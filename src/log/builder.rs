@@ -193,6 +193,7 @@ impl Builder {
 
 /// Where a log goes on.
 #[cfg(feature = "durable")]
+#[derive(Clone, Copy)]
 pub(crate) struct Start {
     pub(crate) index: u64,
     /// Time of the record before.

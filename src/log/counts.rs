@@ -58,7 +58,8 @@ pub struct Counts {
     pub commands: Option<u64>,
     /// Those that are events; none when the log does not count.
     pub events: Option<u64>,
-    /// What their records take in memory, payloads included; none when the log does not count.
+    /// What their records take in memory, payloads included; none when the log does not count. Of a log on disk: since it was
+    /// opened.
     pub bytes: Option<u64>,
 }
 
@@ -90,6 +91,9 @@ impl View {
             if !core.config.shape.sum() {
                 return Counts::new(messages, None);
             }
+            if core.backing().is_some() {
+                return Counts::new(messages, core.sums_between(first, end, &guard));
+            }
             // Where a segment is gone, the floor is higher now.
             let record = |index| core.segment_of(index, &guard).map(|segment: &Segment| segment.record(index));
             if let (Some(first), Some(last)) = (record(first), record(end - 1)) {
@@ -109,6 +113,9 @@ impl View {
             let first = core.first();
             if first >= self.end().get() {
                 return None;
+            }
+            if core.backing().is_some() {
+                return self.get(first + 1)?.time();
             }
             if let Some(segment) = core.segment_of(first, &guard) {
                 return segment.record(first).time();
@@ -137,6 +144,17 @@ impl Log {
 }
 
 impl Core {
+    /// What the records between two indexes add up to, in a log with a backing; bytes only of those that are in memory.
+    #[cold]
+    fn sums_between(&self, first: u64, end: u64, guard: &Guard) -> Option<Sums> {
+        let before = |index: u64| match index.checked_sub(1).and_then(|last| self.segment_of(last, guard)) {
+            Some(segment) => Some(Sums::up_to(segment.record(index - 1))),
+            None => Some(Sums { bytes: 0, commands: self.backing()?.commands_before(index).ok()? }),
+        };
+        let (before, all) = (before(first)?, before(end)?);
+        Some(Sums { bytes: all.bytes.saturating_sub(before.bytes), commands: all.commands - before.commands })
+    }
+
     /// How many segments have not been freed.
     fn segments(&self, guard: &Guard) -> u64 {
         // Before the last one, so that it is not later.

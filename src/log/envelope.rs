@@ -83,8 +83,10 @@ impl Envelope {
     /// The message that was recorded: as it was appended.
     pub fn to_message(&self) -> Message<'static> {
         let payload = model::Payload::Bytes(self.payload_bytes());
-        let message = Message::of_record(self.kind(), self.name(), payload, self.0.attributes());
-        message.expect("it was a message").into_owned()
+        match Message::of_record(self.kind(), self.name(), payload, self.0.attributes()) {
+            Some(message) => message.into_owned(),
+            None => unreachable!("it was a message"),
+        }
     }
 
     /// Who watches its stream.

@@ -367,8 +367,9 @@ impl Stream {
 
     /// How many envelopes it has up to `end`, those removed included; and the revision of the first that is left.
     pub(crate) fn extent(&self, end: Position) -> (u64, u64) {
-        let guard = self.log.core().pin();
-        (self.index().first_revision(&guard), self.index().count(end.get(), &guard))
+        let (core, guard) = (self.log.core(), self.log.core().pin());
+        // SAFETY: entries live as long as the log.
+        (self.index().first_revision(&guard), core.count_of(unsafe { self.entry.as_ref() }, end.get(), &guard))
     }
 
     /// Its id.

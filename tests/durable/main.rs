@@ -1,3 +1,6 @@
 //! Logs on disk.
+#![allow(clippy::pedantic, reason = "tests are read, not called")]
 
 mod basics;
+mod contract;
+mod lockstep;
