@@ -16,7 +16,6 @@ use super::lists::{self, List, ListWalk, Merge};
 use super::reclaim::Guard;
 use super::record::Record;
 use super::segment::{Segment, Slot};
-use super::spine::Link;
 use crate::model::Query;
 use crate::sync::Ordering;
 

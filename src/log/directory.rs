@@ -20,7 +20,7 @@ use std::ptr::{self, NonNull};
 use ahash::RandomState;
 
 use super::canary::Canary;
-use super::index::Index;
+use super::index::{Index, Removed};
 use super::reclaim::{Guard, dealloc};
 use super::record::Record;
 use super::watch::Interest;
@@ -37,6 +37,7 @@ pub(crate) struct Entry {
     /// Position and time of the first envelope; no position before that.
     created: AtomicU64,
     created_at: AtomicU64,
+    pub(crate) removed: Removed,
     canary: Canary,
     /// Where the name is: behind this, in the same allocation.
     text: NonNull<u8>,
@@ -68,6 +69,7 @@ impl Entry {
                 interest: Interest::new(),
                 created: AtomicU64::new(0),
                 created_at: AtomicU64::new(0),
+                removed: Removed::new(),
                 canary: Canary::new(),
                 text,
                 len,
