@@ -20,9 +20,10 @@ use std::ptr::{self, NonNull};
 use ahash::RandomState;
 
 use super::canary::Canary;
-use super::index::{Index, Removed};
+use super::index::Index;
 use super::reclaim::{Guard, dealloc};
 use super::record::Record;
+use super::search::Removed;
 use super::watch::Interest;
 use crate::model::{LimitExceeded, Position, Timestamp};
 use crate::sync::{AtomicPtr, AtomicU64, Gauge, Ordering, probe, stop};

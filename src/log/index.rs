@@ -474,7 +474,7 @@ impl Index {
     }
 
     /// The position of `revision`; 0 when it is not there yet, none when its block is gone.
-    fn position(&self, revision: u64, guard: &Guard) -> Option<u64> {
+    pub(crate) fn position(&self, revision: u64, guard: &Guard) -> Option<u64> {
         let block = self.find(revision, guard)?;
         // Relaxed: as in `copy`.
         Some(block.cell(revision).load(Ordering::Relaxed))
@@ -579,9 +579,6 @@ impl Unlinked {
         }
     }
 }
-
-mod search;
-pub(crate) use search::Removed;
 
 #[cfg(test)]
 mod tests;

@@ -77,6 +77,7 @@ mod read;
 mod reclaim;
 mod record;
 mod retain;
+mod search;
 mod segment;
 mod settle;
 mod source;

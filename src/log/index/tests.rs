@@ -3,6 +3,7 @@
 use std::cell::Cell as StdCell;
 
 use super::super::reclaim::Domain;
+use super::super::search::Removed;
 use super::*;
 
 /// An index of its own, of a stream whose revision r has position r + 1.

@@ -1,10 +1,10 @@
-//! Which revisions have positions up to a place in the log.
+//! How many revisions of a stream, or cells of another index, have positions up to a place in the log.
 //!
 //! Positions grow with revisions, so this is a search. Each look is O(1), and mostly few are needed: searches begin where the
 //! answer is likely to be, and go away from there in steps that double.
 
-use super::super::reclaim::Guard;
-use super::Index;
+use super::index::Index;
+use super::reclaim::Guard;
 use crate::sync::{AtomicU64, Ordering};
 
 impl Index {
