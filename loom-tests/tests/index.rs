@@ -37,25 +37,36 @@ fn a_block_boundary() {
     });
 }
 
-/// A log whose stream has its first two revisions in the garbage, not yet freed, and nothing else: its block has no
-/// successor, and leaves the chain as soon as it has one and the records are freed.
-fn with_garbage() -> (Log, Stream) {
+/// A log whose stream has so many revisions, the last two of them in the garbage, not yet freed, and nothing else: its last
+/// block is full and has no successor, and leaves the chain as soon as it has one and the records are freed. The cursor, made
+/// before, is about to read them.
+fn with_garbage(count: u64) -> (Log, Stream, Cursor) {
     let log = reclaiming_log();
     let (stream, other) = (log.stream("s").unwrap(), log.stream("other").unwrap());
-    fill(&stream, 2);
-    let mut cursor = log.read().cursor();
+    fill(&stream, count);
+    let mut cursor = log.read().from(count - 1).cursor();
     cursor.next().unwrap();
+    let late = stream.read().from(count - 1).cursor();
     fill(&other, 1);
-    log.truncate_before(3);
+    log.truncate_before(count + 1);
+    log.maintain();
     drop(cursor);
     assert_eq!(log.unreturned_segments(), 1);
-    (log, stream)
+    (log, stream, late)
 }
 
+/// Two blocks more than the first one, of four cells: they are the first two in pages, and have one to themselves, which goes
+/// with the second of them.
+const A_PAGE: u64 = 2 + 2 * 4;
+
 /// What a thread does while another appends to the stream and frees the garbage.
-fn beside_a_retirement(name: &str, bound: usize, outcomes: impl IntoIterator<Item = u64>, act: fn(&Stream) -> u64) {
+fn beside_a_retirement(
+    (name, bound, count): (&str, usize, u64),
+    outcomes: impl IntoIterator<Item = u64>,
+    act: fn(&Stream, Cursor) -> u64,
+) {
     explore(name, bound, outcomes, move |notes| {
-        let (log, stream) = with_garbage();
+        let (log, stream, late) = with_garbage(count);
         let retires = {
             let stream = stream.clone();
             thread::spawn(move || {
@@ -65,20 +76,20 @@ fn beside_a_retirement(name: &str, bound: usize, outcomes: impl IntoIterator<Ite
         };
         let acts = {
             let stream = stream.clone();
-            thread::spawn(move || act(&stream))
+            thread::spawn(move || act(&stream, late))
         };
         retires.join().unwrap();
         notes.note(acts.join().unwrap());
         log.maintain();
         assert_eq!(log.unreturned_segments(), 0);
-        assert_eq!(stream.read().iter().next().unwrap().revision(), 2);
+        assert_eq!(stream.read().iter().next().unwrap().revision(), count);
     });
 }
 
-/// L2: an appender that is about to make the next block finds its own block unlinked.
+/// L2: an appender that is about to make the next block finds its own block unlinked, and the page that it was in.
 #[test]
 fn a_block_is_retired_under_its_maker() {
-    beside_a_retirement("a_block_is_retired_under_its_maker", 2, [2, 3], |stream| {
+    beside_a_retirement(("a_block_is_retired_under_its_maker", 2, A_PAGE), [A_PAGE, A_PAGE + 1], |stream, _| {
         stream.log().appender().append(stream, event("e")).unwrap().revision.get()
     });
 }
@@ -86,7 +97,7 @@ fn a_block_is_retired_under_its_maker() {
 /// L3: a reader finds the first block unlinked.
 #[test]
 fn a_block_is_retired_under_a_reader() {
-    beside_a_retirement("a_block_is_retired_under_a_reader", 1, [0, 1], |stream| {
+    beside_a_retirement(("a_block_is_retired_under_a_reader", 1, 2), [0, 1], |stream, _| {
         let seen = stream.read().iter().map(|envelope| envelope.revision().get()).collect::<Vec<_>>();
         assert!(seen.is_empty() || seen == [2]);
         assert!(stream.revision().unwrap().get() > seen.len() as u64);
@@ -98,7 +109,7 @@ fn a_block_is_retired_under_a_reader() {
 #[test]
 fn a_block_is_retired_between_its_maker_and_a_reader() {
     explore("a_block_is_retired_between_its_maker_and_a_reader", 1, [0, 1], |notes| {
-        let (log, stream) = with_garbage();
+        let (log, stream, _) = with_garbage(2);
         let makes = {
             let stream = stream.clone();
             thread::spawn(move || stream.log().appender().append(&stream, event("e")).map(drop).unwrap())
@@ -120,9 +131,17 @@ fn a_block_is_retired_between_its_maker_and_a_reader() {
 /// L8: two threads free the records of one block, and a third has made the next.
 #[test]
 fn a_block_is_retired_by_two() {
-    beside_a_retirement("a_block_is_retired_by_two", 2, [0], |stream| {
+    beside_a_retirement(("a_block_is_retired_by_two", 2, 2), [0], |stream, _| {
         stream.log().maintain();
         0
+    });
+}
+
+/// L8: a reader is on its way through a page of blocks that goes.
+#[test]
+fn a_page_of_blocks_goes_under_a_reader() {
+    beside_a_retirement(("a_page_of_blocks_goes_under_a_reader", 2, A_PAGE), [0], |_, mut late| {
+        u64::from(late.next().is_some())
     });
 }
 

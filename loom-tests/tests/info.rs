@@ -140,6 +140,41 @@ fn an_info_beside_a_truncation() {
     });
 }
 
+/// L8: what is known of a stream is as of one floor, too, when another has asked since it was raised, and has noted what is
+/// gone; and while that is freed.
+#[test]
+fn an_info_beside_another() {
+    for frees in [false, true] {
+        explore("an_info_beside_another", 2, [(1, 1), (3, 0)], move |notes| {
+            let log = reclaiming_log();
+            let stream = log.stream("s").unwrap();
+            fill(&stream, 5);
+            log.truncate_before(2);
+            let view = log.view_at(2).unwrap();
+            let other = {
+                let stream = stream.clone();
+                thread::spawn(move || {
+                    let log = stream.log();
+                    log.truncate_before(5);
+                    let info = log.stream_info(&stream).unwrap();
+                    assert_eq!((info.revision.get(), info.messages, info.first.unwrap().get()), (4, 1, 5));
+                    if frees {
+                        log.maintain();
+                    }
+                })
+            };
+            let reader = thread::spawn(move || {
+                let info = view.stream_info(&stream).expect("it was written");
+                assert_eq!(info.first.is_some(), info.messages > 0);
+                (info.revision.get(), info.messages)
+            });
+            let known = reader.join().unwrap();
+            other.join().unwrap();
+            notes.note(known);
+        });
+    }
+}
+
 /// L8: a log's memory is counted beside a thread that makes segments: never less than there was, never more than there will
 /// be.
 #[test]

@@ -244,3 +244,26 @@ fn four_appends_and_a_reader() {
         assert_eq!(log.end(), 4);
     });
 }
+
+/// L3: whatever is before the last segment is found, however little of it its maker has done yet: a tree of pages grows, and
+/// gets another level.
+#[test]
+fn a_segment_is_looked_for_while_others_are_made() {
+    explore("a_segment_is_looked_for_while_others_are_made", 1, [3, 6], |notes| {
+        let log = log();
+        let stream = log.stream("s").unwrap();
+        fill(&stream, 2);
+        let one = {
+            let stream = stream.clone();
+            thread::spawn(move || stream.log().appender().append(&stream, event("e")).unwrap().position.get())
+        };
+        let other = thread::spawn(move || {
+            fill(&stream, 3);
+            for position in 1..=5 {
+                assert_eq!(stream.log().get(position).unwrap().revision().get() + 1, position);
+            }
+        });
+        other.join().unwrap();
+        notes.note(one.join().unwrap());
+    });
+}

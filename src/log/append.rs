@@ -13,7 +13,6 @@ use super::keys::{KEYED_LIMIT, KeyPlan};
 use super::reclaim::Guard;
 use super::record::{Draft, Header, Record};
 use super::segment::{Seen, Segment, done, more};
-use super::spine::Link;
 use crate::model::{Condition, Expected, Revision, Timestamp};
 use crate::sync::{Ordering, decide, probe, stop};
 
@@ -341,7 +340,7 @@ impl Core {
         while !spot.segment.holds(spot.index) {
             let here = std::ptr::from_ref(spot.segment).cast_mut();
             // SAFETY: pinned, and found from the tail: reachable. Its slots are all taken, everything before the spot is.
-            let next = unsafe { Segment::next_or_make(here, &self.head, 1 << self.config.segment_bits) };
+            let next = unsafe { Segment::next_or_make(here) };
             // SAFETY: after a segment that is allocated while pinned.
             spot.segment = unsafe { Segment::at(next) };
         }
@@ -364,6 +363,8 @@ impl Core {
             }
             // Relaxed: the caller got to `segment`, which comes later, so it acquired this link, and it is not null.
             let next = tail.next.load(Ordering::Relaxed);
+            // SAFETY: pinned, and found from the tail.
+            unsafe { Segment::enter(next) };
             // Release: pairs with the Acquire in `tail`. A compare-and-swap, so that a thread that stopped here cannot
             // move the tail back.
             let here = std::ptr::from_ref(tail).cast_mut();
@@ -503,8 +504,7 @@ impl Core {
             if !spot.segment.holds(spot.index) {
                 let here = std::ptr::from_ref(spot.segment).cast_mut();
                 // SAFETY: pinned and reachable; its last slot was filled above. The tail stays: the batch is not finished.
-                spot.segment =
-                    unsafe { Segment::at(Segment::next_or_make(here, &self.head, 1 << self.config.segment_bits)) };
+                spot.segment = unsafe { Segment::at(Segment::next_or_make(here)) };
             }
             record = next;
         }

@@ -18,7 +18,6 @@ use super::pool::Pool;
 use super::reclaim::{Domain, Guard, Participant};
 use super::record::Shape;
 use super::segment::{Seen, Segment};
-use super::spine::{self, Link};
 use super::watch::{Interest, Watcher};
 use crate::model::{Limits, Position, Retention, Timestamp};
 use crate::sync::{Arc, AtomicPtr, AtomicU64, Backoff, Ordering, Tally};
@@ -248,9 +247,10 @@ impl Core {
         }
     }
 
-    /// The segment of `index`, unless it has been unlinked or is not there yet.
+    /// The segment of `index`, unless it has been unlinked or is not there yet. However many there are, a few steps: up and
+    /// down some levels of pages; or from the tail on, those of a batch.
     pub(crate) fn segment_of<'g>(&self, index: u64, guard: &'g Guard) -> Option<&'g Segment> {
-        let number = index >> self.config.segment_bits;
+        let number = index.checked_sub(self.start)? >> self.config.segment_bits;
         let mut last = self.tail(guard);
         while last.number() < number {
             // Relaxed: the caller has seen `index` finished, so it acquired every link on the way there.
@@ -267,9 +267,8 @@ impl Core {
         if number < self.head(guard).number() {
             return None;
         }
-        let from = std::ptr::from_ref(last).cast_mut();
-        // SAFETY: from the head on, segments are allocated while pinned.
-        Some(unsafe { Segment::at(spine::find(from, number)) })
+        // SAFETY: before the tail, which was acquired; and from the head on, segments are allocated while pinned.
+        Some(unsafe { Segment::at(last.earlier(number)) })
     }
 
     #[inline]
@@ -361,7 +360,9 @@ impl Drop for Core {
             self.directory.clear_indexes(&self.pin());
             let mut at = self.head.load(Ordering::Relaxed);
             while !at.is_null() {
-                let next = Segment::at(at).next.load(Ordering::Relaxed);
+                let segment = Segment::at(at);
+                let next = segment.next.load(Ordering::Relaxed);
+                if next.is_null() { segment.all_pages() } else { segment.ended() }.free();
                 Segment::sweep(at, usize::MAX, |_| {});
                 Segment::free_shell(at);
                 at = next;

@@ -10,7 +10,6 @@ use super::handle::Log;
 use super::reclaim::Guard;
 use super::record::Record;
 use super::segment::Segment;
-use super::spine::Link;
 use super::view::View;
 use crate::model::{Kind, Recorded, Timestamp};
 use crate::sync::Ordering;
@@ -77,8 +76,8 @@ impl Counts {
 impl View {
     /// How many envelopes there are, exactly: of the view, less what retention has removed.
     ///
-    /// O(1), and in a log that counts O(log n) for finding the first and the last of n envelopes. Nothing is allocated.
-    /// Lock-free: begins again only when envelopes were removed meanwhile.
+    /// O(1), in a log that counts, too. Nothing is allocated. Lock-free: begins again only when envelopes were removed
+    /// meanwhile.
     pub fn counts(&self) -> Counts {
         let core = self.log().core();
         let guard = core.pin();
@@ -105,7 +104,7 @@ impl View {
     }
 
     /// When the first envelope that has not been removed was recorded; none when there is none, or the log has no clock.
-    /// O(log n) steps; lock-free, as [`counts`](Self::counts).
+    /// O(1); lock-free, as [`counts`](Self::counts).
     pub fn oldest(&self) -> Option<Timestamp> {
         let core = self.log().core();
         let guard = core.pin();
@@ -124,7 +123,7 @@ impl View {
     }
 
     /// When the last envelope was recorded; none when there is none, when it has been removed, or the log has no clock.
-    /// O(log n) steps, O(1) when the view is the present. Wait-free.
+    /// O(1). Wait-free.
     pub fn newest(&self) -> Option<Timestamp> {
         self.get(self.end())?.time()
     }

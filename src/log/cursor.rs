@@ -17,7 +17,6 @@ use super::lists::{self, List, ListWalk, Merge};
 use super::reclaim::Guard;
 use super::record::Record;
 use super::segment::{Segment, Slot};
-use super::spine::Link;
 use crate::model::Query;
 use crate::sync::Ordering;
 
@@ -467,11 +466,8 @@ impl LogWalk {
                 // Removed since we looked at the floor: look again.
                 continue;
             }
-            let slots = held.log.core().config.segment_bits;
-            let first = (index >> slots) << slots;
-            // The first segment of a log may begin later.
-            let first = held.first_index().max(first);
-            let run = self.rest.within(first, ((index >> slots) + 1) << slots);
+            let first = held.first_index();
+            let run = self.rest.within(first, first + (1 << held.log.core().config.segment_bits));
             if self.backwards {
                 self.rest.end = run.start;
             } else {

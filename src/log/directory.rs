@@ -24,6 +24,7 @@ use super::canary::Canary;
 use super::index::Index;
 use super::reclaim::{Guard, dealloc};
 use super::record::Record;
+use super::search::Removed;
 use super::watch::Interest;
 use crate::model::{LimitExceeded, Position, Timestamp};
 use crate::sync::{AtomicPtr, AtomicU64, Gauge, Ordering, probe, stop};
@@ -38,6 +39,7 @@ pub(crate) struct Entry {
     /// Position and time of the first envelope; no position before that.
     created: AtomicU64,
     created_at: AtomicU64,
+    pub(crate) removed: Removed,
     canary: Canary,
     /// Where the name is: behind this, in the same allocation.
     text: NonNull<u8>,
@@ -70,6 +72,7 @@ impl Entry {
                 interest: Interest::new(),
                 created: AtomicU64::new(known.map_or(0, |known| known.created.get())),
                 created_at: AtomicU64::new(known.map_or(0, |known| known.created_at.as_nanos().cast_unsigned())),
+                removed: Removed::new(),
                 canary: Canary::new(),
                 text,
                 len,

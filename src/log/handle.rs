@@ -272,8 +272,7 @@ impl Log {
         self.view().read_stream(stream)
     }
 
-    /// The envelope at a position; none when it is not there yet or has been removed. Wait-free but for O(log n) steps
-    /// through the segments.
+    /// The envelope at a position; none when it is not there yet or has been removed. O(1), wait-free.
     pub fn get(&self, position: impl Into<Position>) -> Option<Envelope> {
         let core = self.core();
         let guard = core.pin();

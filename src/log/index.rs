@@ -1,15 +1,16 @@
 //! The index of one stream: the position of each of its revisions.
 //!
 //! A chain of blocks of write-once cells; cell r holds the position of revision r, or 0. Blocks double from 8 cells to
-//! 4,096, and link back as in [`super::spine`]. Cells hold positions, not pointers: so the index owns nothing, and
-//! whether an envelope is still there is decided in one place, the log.
+//! 4,096. Those that no longer double are found through [`super::pages`]; from there back, the few others are linked.
+//! Cells hold positions, not pointers: so the index owns nothing, and whether an envelope is still there is decided in one
+//! place, the log.
 //!
 //! Rules:
 //! 1. A cell is stored by whoever finishes the record at its position; all store the same number.
 //! 2. The block of a revision is linked before the record that has it is swapped into its slot. So finishing does not
 //!    allocate, and a helper finds the block from `tail`.
-//! 3. `tail` only moves forward along `next`. `used` of a block is a hint: it may be too low, never higher than the
-//!    cells stored so far. The truth about the next revision is the first empty cell.
+//! 3. `tail` only moves forward along `next`, from one block to the one after. `used` of a block is a hint: it may be too
+//!    low, never higher than the cells stored so far. The truth about the next revision is the first empty cell.
 //! 4. A block leaves the chain at `head`, never the last one, when every record it points to has been freed. Who holds
 //!    a segment or is pinned may therefore still store the cells of its records.
 
@@ -17,9 +18,9 @@ use std::alloc::{Layout, alloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 
 use super::canary::Canary;
+use super::pages::{Ended, Page};
 use super::prefetch::{PREFETCHES, prefetch};
 use super::reclaim::{Guard, dealloc};
-use super::spine::{self, Link};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering, probe, probe_relaxed};
 
 /// Cells of the first block; the next ones double up to `LAST`.
@@ -51,6 +52,11 @@ fn block_of(revision: u64) -> u64 {
     }
 }
 
+/// Which of those in pages block `number` is, when it is one of them.
+fn paged(number: u64) -> Option<u64> {
+    number.checked_sub(DOUBLING.into())
+}
+
 /// First revision and number of cells of block `number`.
 fn extent_of(number: u64) -> (u64, u64) {
     let doubling = u64::from(DOUBLING);
@@ -64,9 +70,10 @@ fn extent_of(number: u64) -> (u64, u64) {
 /// What every append needs comes last, beside the cells.
 #[repr(C)]
 pub(crate) struct Block {
+    /// The block before; dangling when that one is gone.
     prev: *mut Block,
-    jump: *mut Block,
-    jump_number: u64,
+    /// Where the block is entered, unless it is one of those that double.
+    page: *mut Page,
     /// Cells whose records have been freed.
     dead: AtomicU32,
     canary: Canary,
@@ -81,31 +88,13 @@ pub(crate) struct Block {
     cells: [AtomicU64; 0],
 }
 
-impl Link for Block {
-    fn number(&self) -> u64 {
-        self.number
-    }
-
-    fn prev(&self) -> *mut Self {
-        self.prev
-    }
-
-    fn jump(&self) -> *mut Self {
-        self.jump
-    }
-
-    fn jump_number(&self) -> u64 {
-        self.jump_number
-    }
-}
-
 impl Block {
     fn layout(len: u32) -> Layout {
         let cells = Layout::array::<AtomicU64>(len as usize).expect("at most 4,096 cells");
         Layout::new::<Self>().extend(cells).expect("at most 4,096 cells").0.pad_to_align()
     }
 
-    fn make(number: u64, prev: *mut Block, jump: *mut Block) -> NonNull<Self> {
+    fn make(number: u64, prev: *mut Block, page: *mut Page) -> NonNull<Self> {
         let (first, len) = extent_of(number);
         let len = u32::try_from(len).expect("at most 4,096 cells");
         let layout = Self::layout(len);
@@ -119,8 +108,7 @@ impl Block {
                 first,
                 next: AtomicPtr::new(ptr::null_mut()),
                 prev,
-                jump,
-                jump_number: spine::jump_of(number),
+                page,
                 used: AtomicU32::new(0),
                 dead: AtomicU32::new(0),
                 len,
@@ -227,35 +215,57 @@ impl<'b> BlockRef<'b> {
         None
     }
 
-    /// The next block, made when there is none. `head` says which links still exist.
-    fn next_or_make(self, head: &AtomicPtr<Block>) -> BlockRef<'b> {
+    /// The next block, made when there is none.
+    fn next_or_make(self) -> BlockRef<'b> {
         // Acquire: pairs with the Release of the swap below; publishes the block.
         let next = probe(&self.next);
         if !next.is_null() {
             // SAFETY: blocks after an allocated one leave the chain later than it.
             return unsafe { Block::at(next) };
         }
-        let jump_number = spine::jump_of(self.number + 1);
-        // Acquire: pairs with the Release in `retire`; blocks before this one may be gone.
-        // SAFETY: the first block of the chain is allocated: the caller is pinned.
-        let first_there = unsafe { Block::at(head.load(Ordering::Acquire)) }.number;
-        let jump = if jump_number < first_there {
-            ptr::null_mut()
-        } else {
-            // SAFETY: from here back to the head, blocks are allocated while the caller is pinned.
-            unsafe { spine::find(self.0, jump_number) }
+        let paged = paged(self.number + 1);
+        let page = match paged {
+            None => ptr::null_mut(),
+            Some(0) => Page::first(),
+            // SAFETY: if this block is unlinked meanwhile, its pages stay while the caller is pinned.
+            Some(paged) => unsafe { Page::next(self.page, paged) },
         };
-        let made = Block::make(self.number + 1, self.0, jump).as_ptr();
+        let made = Block::make(self.number + 1, self.0, page).as_ptr();
         // Release: publishes the block. Acquire: another's block is used.
         match self.next.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
             // SAFETY: linked now, after a block that is allocated.
             Ok(_) => unsafe { Block::at(made) },
             // SAFETY: never linked and ours; the other one is linked.
             Err(other) => unsafe {
+                if let Some(paged) = paged {
+                    Page::unmake(page, paged);
+                }
                 Block::free(made);
                 Block::at(other)
             },
         }
+    }
+
+    /// Block `number`, which is this one or comes before, and not before the head. The caller has found this one as the tail
+    /// of the index or after it, with all between them entered.
+    fn earlier(self, number: u64) -> BlockRef<'b> {
+        let mut block = self;
+        if let Some(from) = paged(block.number) {
+            // Before those in pages comes the one that the first of them links to.
+            let target = paged(number).unwrap_or(0);
+            // SAFETY: from the head on, blocks are allocated for 'b, in which the caller is pinned.
+            block = unsafe { Block::at(Page::find(block.page, from, target)) };
+        }
+        while block.number > number {
+            // SAFETY: as above: not before `number`.
+            block = unsafe { Block::at(block.prev) };
+        }
+        block
+    }
+
+    /// The pages that no block after this one is in.
+    fn ended(self) -> Ended {
+        paged(self.number).map_or(Ended::all(ptr::null_mut()), |paged| Ended::with(self.page, paged))
     }
 }
 
@@ -285,7 +295,7 @@ impl<'g> Place<'g> {
     pub(crate) fn reserve(self, index: &Index, guard: &'g Guard) -> Cell<'g> {
         match self {
             Place::There(cell) => cell,
-            Place::After(block) => block.next_or_make(&index.head).first_cell(),
+            Place::After(block) => block.next_or_make().first_cell(),
             Place::First => index.first_block(guard).first_cell(),
         }
     }
@@ -383,7 +393,7 @@ impl Index {
             None => self.first_block(guard),
         };
         while block.end() < revision + count {
-            block = block.next_or_make(&self.head);
+            block = block.next_or_make();
         }
     }
 
@@ -407,6 +417,12 @@ impl Index {
         let tail = probe_relaxed(&self.tail);
         // When it is null, the first block is meant.
         if tail == from.0 || (tail.is_null() && from.number == 0) {
+            // SAFETY: the caller has acquired it, pinned, after a block that is allocated.
+            let next = unsafe { Block::at(to) };
+            if let Some(paged) = paged(next.number) {
+                // SAFETY: linked when it was found, so its pages have not been freed.
+                unsafe { Page::enter(next.page, paged, to) };
+            }
             // Release: publishes `to`, which the caller has acquired; pairs with the Acquire in `last_block`. A
             // compare-and-swap, so that a thread that stopped here cannot move it back.
             let _ = self.tail.compare_exchange(tail, to, Ordering::Release, Ordering::Relaxed);
@@ -458,39 +474,10 @@ impl Index {
     }
 
     /// The position of `revision`; 0 when it is not there yet, none when its block is gone.
-    fn position(&self, revision: u64, guard: &Guard) -> Option<u64> {
+    pub(crate) fn position(&self, revision: u64, guard: &Guard) -> Option<u64> {
         let block = self.find(revision, guard)?;
         // Relaxed: as in `copy`.
         Some(block.cell(revision).load(Ordering::Relaxed))
-    }
-
-    /// How many revisions have positions up to `end`. The caller has seen everything up to `end` finished.
-    ///
-    /// O(log n) look-ups of O(log n) steps each; one look-up when nothing came after `end`.
-    pub(crate) fn count(&self, end: u64, guard: &Guard) -> u64 {
-        self.partition(|position| position <= end, guard)
-    }
-
-    /// The first revision whose position does not satisfy `before`, which holds of a prefix: mostly of all or of none.
-    pub(crate) fn partition(&self, before: impl Fn(u64) -> bool, guard: &Guard) -> u64 {
-        let mut high = self.place(guard).revision();
-        let mut low = self.first_revision(guard);
-        if high > low && self.position(high - 1, guard).is_some_and(|position| position != 0 && before(position)) {
-            return high;
-        }
-        if high > low && self.position(low, guard).is_some_and(|position| position == 0 || !before(position)) {
-            return low;
-        }
-        while low < high {
-            let middle = low + (high - low) / 2;
-            // What is gone was before everything that is there.
-            if self.position(middle, guard).is_none_or(|position| position != 0 && before(position)) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
     }
 
     /// The first revision whose block is still there.
@@ -501,7 +488,8 @@ impl Index {
         if head.is_null() { 0 } else { unsafe { Block::at(head) }.first }
     }
 
-    /// The block of `revision`: none when it is gone or not there yet.
+    /// The block of `revision`: none when it is gone or not there yet. However many blocks there are, a few steps: from the
+    /// tail on, those of a batch; or up and down some levels of pages, and back over those that double.
     fn find<'g>(&self, revision: u64, guard: &'g Guard) -> Option<BlockRef<'g>> {
         let mut block = self.last_block(guard)?;
         while revision >= block.end() {
@@ -520,8 +508,7 @@ impl Index {
         }
         // Acquire: pairs with the Release in `retire`. SAFETY: the chain is allocated while the caller is pinned.
         let head = unsafe { Block::at(self.head.load(Ordering::Acquire)) };
-        // SAFETY: from the head on, blocks are allocated while the caller is pinned.
-        (number >= head.number).then(|| unsafe { Block::at(spine::find(block.0, number)) })
+        (number >= head.number).then(|| block.earlier(number))
     }
 
     /// The record of `revision` has been freed. Called once for each.
@@ -553,7 +540,7 @@ impl Index {
             // Release: pairs with the Acquire of whoever starts from the head. Only the winner frees. (What it replaces was
             // acquired above.)
             if self.head.compare_exchange(head, next, Ordering::Release, Ordering::Relaxed).is_ok() {
-                let unlinked = Unlinked(head);
+                let unlinked = Unlinked(head, block.ended());
                 // SAFETY: unlinked; whoever could still see it is pinned now.
                 unsafe { guard.defer(move || unlinked.free()) };
                 guard.flush();
@@ -573,6 +560,7 @@ impl Index {
             // SAFETY: the caller is alone, and the chain from the head on is allocated.
             unsafe {
                 let next = (*at).next.load(Ordering::Relaxed);
+                if next.is_null() { Ended::all((*at).page) } else { Block::at(at).ended() }.free();
                 Block::free(at);
                 at = next;
             }
@@ -580,12 +568,15 @@ impl Index {
     }
 }
 
-struct Unlinked(*mut Block);
+struct Unlinked(*mut Block, Ended);
 
 impl Unlinked {
     fn free(self) {
         // SAFETY: runs after everybody who was pinned at the unlinking has unpinned.
-        unsafe { Block::free(self.0) };
+        unsafe {
+            self.1.free();
+            Block::free(self.0);
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! # What is shared
 //!
 //! A chain of equal [`segment`]s; a segment is an array of write-once slots, each empty or pointing to one [`record`].
-//! Slots have *indexes*, positions less one. Each stream has an [`index`] of its own: write-once cells with the positions
+//! Slots have *indexes*, positions less one. Any segment is found through [`pages`], in steps that do not grow with the
+//! log. Each stream has an [`index`] of its own: write-once cells with the positions
 //! of its revisions. Streams are found by name in a [`directory`].
 //!
 //! # An append
@@ -34,7 +35,8 @@
 //! - S4 The *end hint* is an index with everything before it finished, never inside a batch, and at most 16 slots and
 //!   one batch behind the first empty slot: who wants to go further moves it first. So a reader finds the end in a bounded
 //!   number of steps.
-//! - S5 The *tail* points to a segment with everything before it finished. It is never unlinked.
+//! - S5 The *tail* points to a segment with everything before it finished, and all segments up to it entered in their pages.
+//!   It is never unlinked.
 //! - S6 Memory that a pinned thread can reach is not freed before it unpins (see [`reclaim`]). A held segment keeps its
 //!   records; a held record keeps its chunk of memory (see [`arena`]); a chunk keeps the names of the streams.
 //!
@@ -71,16 +73,17 @@ mod lease;
 mod lists;
 mod once;
 mod options;
+mod pages;
 mod pool;
 mod prefetch;
 mod read;
 mod reclaim;
 mod record;
 mod retain;
+mod search;
 mod segment;
 mod settle;
 mod source;
-mod spine;
 mod tail;
 #[cfg(test)]
 mod tests;

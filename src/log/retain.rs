@@ -10,9 +10,9 @@ use super::backing::Backing;
 use super::core::Core;
 use super::counts::Sums;
 use super::garbage::Garbage;
+use super::pages::Ended;
 use super::reclaim::Guard;
 use super::segment::Segment;
-use super::spine::Link;
 use crate::model::Timestamp;
 use crate::sync::{Ordering, probe};
 
@@ -50,7 +50,7 @@ impl Core {
             // acquired above.)
             if self.head.compare_exchange(first, next, Ordering::Release, Ordering::Relaxed).is_ok() {
                 self.garbage.announce();
-                let unlinked = Unlinked { segment: first, garbage: self.garbage.clone() };
+                let unlinked = Unlinked { segment: first, pages: segment.ended(), garbage: self.garbage.clone() };
                 // SAFETY: whoever could find the segment is pinned now, or holds it.
                 unsafe { guard.defer(move || unlinked.let_go()) };
                 // A segment is too large to wait for company in the thread's bag.
@@ -144,14 +144,17 @@ impl Core {
 
 struct Unlinked {
     segment: *mut Segment,
+    pages: Ended,
     garbage: StdArc<Garbage>,
 }
 
 impl Unlinked {
-    /// The log lets go of the segment.
+    /// The log lets go of the segment, and of the pages that ended with it: cursors that still hold the segment do not look
+    /// for others from there.
     fn let_go(self) {
-        // SAFETY: the log's hold keeps it allocated until here, and is given up once.
+        // SAFETY: the log's hold keeps it allocated until here, and is given up once. Who could look for it has unpinned.
         unsafe {
+            self.pages.free();
             if Segment::at(self.segment).release() {
                 self.garbage.push(self.segment);
             }

@@ -19,9 +19,9 @@ use std::ptr::{self, NonNull};
 use super::canary::Canary;
 use super::counts::Sums;
 use super::index::as_index;
+use super::pages::{Ended, Page};
 use super::prefetch::{PREFETCHES, prefetch};
 use super::record::{Header, Record};
-use super::spine::{self, Link};
 use crate::model::Timestamp;
 use crate::sync::{AtomicPtr, AtomicU32, Ordering, acquire, probe};
 
@@ -73,13 +73,13 @@ pub(crate) fn more(record: *mut Header) -> *mut Header {
 }
 
 pub(crate) struct Segment {
+    /// Its place in the chain: 0, 1, 2, …
     number: u64,
     /// Index of the first slot. (Index = position − 1.)
     first: u64,
     pub(crate) next: AtomicPtr<Segment>,
-    prev: *mut Segment,
-    jump: *mut Segment,
-    jump_number: u64,
+    /// Where it is entered.
+    page: *mut Page,
     /// The log while the segment is linked, and cursors.
     holders: AtomicU32,
     /// Time of the last record before this segment.
@@ -94,42 +94,21 @@ pub(crate) struct Segment {
     canary: Canary,
 }
 
-impl Link for Segment {
-    fn number(&self) -> u64 {
-        self.number
-    }
-
-    fn prev(&self) -> *mut Self {
-        self.prev
-    }
-
-    fn jump(&self) -> *mut Self {
-        self.jump
-    }
-
-    fn jump_number(&self) -> u64 {
-        self.jump_number
-    }
-}
-
 impl Segment {
-    /// The first segment of a log whose segments have `len` slots: with those from `start` on. `before` is what is known of
-    /// the record before.
+    /// The first segment of a log. `start` is the index of its first slot; `before` is what is known of the record before.
     pub(crate) fn first(start: u64, len: usize, before: (Timestamp, Sums)) -> *mut Self {
-        let number = start / len as u64;
-        let used = as_index(start % len as u64);
-        Self::make(number, start, len - used, (ptr::null_mut(), ptr::null_mut()), before)
+        let made = Self::make(0, start, len, Page::first(), before);
+        // SAFETY: just made.
+        unsafe { Self::enter(made) };
+        made
     }
 
-    fn make(number: u64, first: u64, len: usize, back: (*mut Self, *mut Self), before: (Timestamp, Sums)) -> *mut Self {
-        let (prev, jump) = back;
+    fn make(number: u64, first: u64, len: usize, page: *mut Page, before: (Timestamp, Sums)) -> *mut Self {
         Box::into_raw(Box::new(Self {
             number,
             first,
             next: AtomicPtr::new(ptr::null_mut()),
-            prev,
-            jump,
-            jump_number: spine::jump_of(number),
+            page,
             holders: AtomicU32::new(1),
             time_before: before.0,
             sums_before: before.1,
@@ -153,6 +132,11 @@ impl Segment {
     /// Bytes of a segment of 2^`bits` slots.
     pub(crate) fn size(bits: u32) -> u64 {
         (size_of::<Self>() + (size_of::<Slot>() << bits)) as u64
+    }
+
+    #[inline]
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     #[inline]
@@ -261,12 +245,11 @@ impl Segment {
         }
     }
 
-    /// The next segment, made with `len` slots when there is none. All slots of this one are taken. `head` is the first linked
-    /// segment.
+    /// The next segment, made when there is none. All slots of this one are taken.
     ///
     /// # Safety
-    /// The caller is pinned, and `this` is reachable: all segments from `head` on stay allocated during the call.
-    pub(crate) unsafe fn next_or_make(this: *mut Self, head: &AtomicPtr<Segment>, len: usize) -> *mut Self {
+    /// The caller is pinned, and has found `this` from the tail.
+    pub(crate) unsafe fn next_or_make(this: *mut Self) -> *mut Self {
         // SAFETY: by the contract.
         let segment = unsafe { Self::at(this) };
         // Acquire: pairs with the Release of the swap below; publishes the segment.
@@ -275,36 +258,62 @@ impl Segment {
             return next;
         }
         // SAFETY: by the contract.
-        unsafe { Self::make_next(this, head, len) }
+        unsafe { Self::make_next(this) }
     }
 
     #[cold]
-    unsafe fn make_next(this: *mut Self, head: &AtomicPtr<Segment>, len: usize) -> *mut Self {
+    unsafe fn make_next(this: *mut Self) -> *mut Self {
         // SAFETY: by the contract of `next_or_make`.
         let segment = unsafe { Self::at(this) };
         let number = segment.number + 1;
-        let jump_number = spine::jump_of(number);
-        // Acquire: pairs with the Release in `unlink`; segments before this one may be gone.
-        // SAFETY: by the contract.
-        let first_there = unsafe { Self::at(head.load(Ordering::Acquire)) }.number;
-        let jump = if jump_number < first_there {
-            ptr::null_mut()
-        } else {
-            // SAFETY: from here back to the head, segments are allocated.
-            unsafe { spine::find(this, jump_number) }
-        };
+        // SAFETY: if this segment is unlinked meanwhile, its pages stay while the caller is pinned.
+        let page = unsafe { Page::next(segment.page, number) };
         let end = segment.end_index();
         let before = (segment.time_before(end), segment.sums_before(end));
-        let made = Self::make(number, end, len, (this, jump), before);
+        let made = Self::make(number, end, segment.slots.len(), page, before);
         // Release: publishes the segment. Acquire: another's is used.
         match segment.next.compare_exchange(ptr::null_mut(), made, Ordering::Release, Ordering::Acquire) {
             Ok(_) => made,
             Err(other) => {
                 // SAFETY: never published, and without records.
-                unsafe { Self::free_shell(made) };
+                unsafe {
+                    Page::unmake(page, number);
+                    Self::free_shell(made);
+                }
                 other
             }
         }
+    }
+
+    /// Enters the segment in its page: before the tail is moved to it.
+    ///
+    /// # Safety
+    /// The caller is pinned, and has found `this` from the tail.
+    pub(crate) unsafe fn enter(this: *mut Self) {
+        // SAFETY: by the contract.
+        let segment = unsafe { Self::at(this) };
+        // SAFETY: found from the tail, so its pages have not been freed.
+        unsafe { Page::enter(segment.page, segment.number, this) };
+    }
+
+    /// Segment `number`, which is this one or comes before.
+    ///
+    /// # Safety
+    /// The caller is pinned, and since then has found this one as the tail or after it, all between them entered, and has seen
+    /// that `number` is not before the head.
+    pub(crate) unsafe fn earlier(&self, number: u64) -> *mut Self {
+        // SAFETY: by the contract.
+        unsafe { Page::find(self.page, self.number, number) }
+    }
+
+    /// The pages that have no segment after this one.
+    pub(crate) fn ended(&self) -> Ended {
+        Ended::with(self.page, self.number)
+    }
+
+    /// The pages that are left when this is the last segment.
+    pub(crate) fn all_pages(&self) -> Ended {
+        Ended::all(self.page)
     }
 
     /// One more holder.
@@ -390,23 +399,25 @@ mod tests {
         assert!(Seen::of(more(at)) == Seen::More(record) && more(more(at)) == more(at));
     }
 
-    /// Each segment jumps to where its number says, so that finding one takes few steps; and has its own place.
+    /// Each segment is found by its indexes, and has its own place: from the first one left on, and from wherever a log begins.
     #[test]
-    fn segments_are_linked_as_the_spine_asks() {
-        let log = Builder::new().segment_slots(2).no_clock().build().unwrap();
-        for _ in 0..200 {
-            log.append("s", Message::event("E", "").unwrap()).unwrap();
-        }
-        let guard = log.core().pin();
-        for number in 0..100 {
-            let segment = log.core().segment_of(2 * number, &guard).unwrap();
-            assert_eq!((segment.number(), segment.first_index()), (number, 2 * number));
-            assert_eq!(segment.jump_number(), spine::jump_of(number));
-            if number > 0 {
-                // SAFETY: nothing was truncated: all segments are there.
-                let (before, jump) = unsafe { (Segment::at(segment.prev()), Segment::at(segment.jump())) };
-                assert_eq!((before.number(), jump.number()), (number - 1, segment.jump_number()));
+    fn segments_are_found_by_their_indexes() {
+        for start in [0, 1 << 40, (1 << 40) + 14] {
+            let log = Builder::new().segment_slots(2).no_clock().build_at(start).unwrap();
+            for _ in 0..1000 {
+                log.append("s", Message::event("E", "").unwrap()).unwrap();
             }
+            for first in [0, 1, 64, 130, 499] {
+                log.truncate_before(start + 2 * first + 1);
+                let guard = log.core().pin();
+                let segment_of = |number| log.core().segment_of(start + 2 * number + number % 2, &guard);
+                for number in first..500 {
+                    let segment = segment_of(number).unwrap();
+                    assert_eq!((segment.number(), segment.first_index()), (number, start + 2 * number));
+                }
+                assert!((0..first).chain(500..510).all(|number| segment_of(number).is_none()));
+            }
+            assert!(start == 0 || log.core().segment_of(start - 1, &log.core().pin()).is_none());
         }
     }
 }

@@ -12,13 +12,12 @@ use crate::basics::directory;
 /// Checks logs in directories that are there until the end.
 fn check(options: Options, segment: usize) -> conformance::Report {
     let directories: RefCell<Vec<TempDir>> = RefCell::default();
-    let report = block_on(conformance::check(async || {
+    block_on(conformance::check(async || {
         let there = directory();
         let log = Log::builder().counted().segment_slots(segment).open(there.path(), options).unwrap();
         directories.borrow_mut().push(there);
         log
-    }));
-    report
+    }))
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn stream(bits: u32) -> &'static str {
 
 fn message(bits: u32) -> Message<'static> {
     let has = |at: u32| bits >> (20 + at) & 1 != 0;
-    let payload = vec![bits as u8; if bits % 31 == 0 { 2000 } else { bits as usize % 60 }];
+    let payload = vec![bits as u8; if bits.is_multiple_of(31) { 2000 } else { bits as usize % 60 }];
     let mut message = Message::builder(NAMES[bits as usize % 3]).payload(payload);
     if has(0) {
         message = message.kind(Kind::Command);
@@ -147,15 +147,15 @@ fn bounds<S>(read: Read<S>, bits: u32, end: u64) -> Read<S> {
 
 fn of_log(log: &Log, bits: u32, seed: u32) -> Read<WholeLog> {
     let read = bounds(log.read(), bits, log.end().get());
-    if seed % 3 == 0 { read } else { read.matching(query(seed)) }
+    if seed.is_multiple_of(3) { read } else { read.matching(query(seed)) }
 }
 
 fn of_stream(log: &Log, bits: u32, seed: u32) -> Read<OneStream> {
     let mut read = bounds(log.read_stream(stream(seed)), bits, log.end().get());
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         read = read.from_revision(u64::from(seed >> 3) % 12).to_revision(u64::from(seed >> 7) % 40);
     }
-    if seed % 5 == 0 { read.matching(query(seed)) } else { read }
+    if seed.is_multiple_of(5) { read.matching(query(seed)) } else { read }
 }
 
 /// Everything that can be asked, of both.

@@ -225,17 +225,23 @@ fn known(store: MessageStore, stream: &'static str) -> impl FnMut(u64) -> Sample
     }
 }
 
-/// The time of the last message of a stream is looked for where that message is.
+/// The time of the last message of a stream is looked for where that message is; the first one that is left, too.
 pub fn stream_info() -> Group {
     const LATER: u64 = 1_000_000;
-    let store = MessageStore::new();
-    let log = store.log().expect("it is open");
-    log.append("early", load::copied()).expect("nothing is in the way");
-    let (late, mut appender) = (log.stream("late").expect("the name is valid"), log.appender());
-    for _ in 0..LATER {
-        appender.append(&late, load::copied()).expect("nothing is in the way");
-    }
+    let filled = || {
+        let store = MessageStore::new();
+        let log = store.log().expect("it is open");
+        log.append("early", load::copied()).expect("nothing is in the way");
+        let (late, mut appender) = (log.stream("late").expect("the name is valid"), log.appender());
+        for _ in 0..LATER {
+            appender.append(&late, load::copied()).expect("nothing is in the way");
+        }
+        store
+    };
+    let (store, halved) = (filled(), filled());
+    halved.log().expect("it is open").truncate_before(LATER / 2);
     Group::new("what is known of a stream, 1,000,000 messages", 1_000)
         .ours("annals, written last", known(store.clone(), "late"))
         .rival("annals, written first and never again", known(store, "early"))
+        .rival("annals, half of it removed", known(halved, "late"))
 }

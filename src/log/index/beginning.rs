@@ -2,7 +2,8 @@
 
 use std::ptr;
 
-use super::{Block, Index, block_of};
+use super::super::pages::Page;
+use super::{Block, Index, block_of, paged};
 use crate::sync::{AtomicPtr, Ordering};
 
 impl Index {
@@ -12,7 +13,13 @@ impl Index {
         if revision == 0 {
             return Self::new();
         }
-        let block = Block::make(block_of(revision), ptr::null_mut(), ptr::null_mut());
+        let number = block_of(revision);
+        let page = paged(number).map_or(ptr::null_mut(), Page::of);
+        let block = Block::make(number, ptr::null_mut(), page);
+        if let Some(paged) = paged(number) {
+            // SAFETY: just made, and ours.
+            unsafe { Page::enter(page, paged, block.as_ptr()) };
+        }
         // SAFETY: just made, and ours.
         let this = unsafe { Block::at(block.as_ptr()) };
         let before = this.place_of(revision);
