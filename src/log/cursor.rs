@@ -445,6 +445,7 @@ impl LogWalk {
                 self.run = if self.backwards { Range { start, end: found } } else { Range { start: found + 1, end } };
                 return Some(found);
             }
+            self.run = Range::EMPTY;
             self.run = self.next_run(held, u64::MAX)?;
         }
     }

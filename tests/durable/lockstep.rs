@@ -214,7 +214,7 @@ impl Pair {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
 
     /// Whatever is appended, on whatever terms, and however often the log is opened again: what it says is what a log in memory
     /// says.
