@@ -61,6 +61,8 @@ struct Readme;
 #[cfg(any(loom, annals_shuttle))]
 #[doc(hidden)]
 pub mod model_checking {
+    #[cfg(feature = "durable")]
+    pub use crate::log::Lease;
     pub use crate::log::{arm_reclamation, empty_quarantine, nearly_full_log};
     pub use crate::sync::stop::{ENTERED, FILLED, HELPING, MADE, MOVED, PUT, SWAPPED, at as stop_at};
 }

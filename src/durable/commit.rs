@@ -24,26 +24,36 @@ use crate::sync::{AtomicU64, Ordering, wait};
 const GATHERING: Duration = Duration::from_micros(30);
 
 /// What writes.
-pub(crate) trait Medium: Send {
+pub trait Medium: Send {
     /// Where the records are.
     type Source: ?Sized;
+    /// What a failure is.
     type Error: Clone + Send + Sync;
 
     /// Writes all that the source has and that was not written. Index after the last of it.
+    ///
+    /// # Errors
+    /// What failed, for good.
     fn write(&mut self, source: &Self::Source) -> Result<u64, Self::Error>;
 
     /// What was written stays written.
+    ///
+    /// # Errors
+    /// What failed, for good.
     fn sync(&mut self) -> Result<(), Self::Error>;
 }
 
 /// How far a record is to get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
+pub enum Level {
+    /// Handed to the system.
     Written,
+    /// On disk.
     Synced,
 }
 
-pub(crate) struct Commit<M: Medium> {
+/// See the head of this file.
+pub struct Commit<M: Medium> {
     medium: Pool<M, 1>,
     /// Index after the last record that was handed to the system.
     written: AtomicU64,
@@ -59,7 +69,7 @@ pub(crate) struct Commit<M: Medium> {
 
 impl<M: Medium> Commit<M> {
     /// Everything before `end` is on disk.
-    pub(crate) fn new(medium: M, end: u64) -> Self {
+    pub fn new(medium: M, end: u64) -> Self {
         let pool = Pool::new();
         drop(pool.lend(|| medium));
         Self {
@@ -74,7 +84,7 @@ impl<M: Medium> Commit<M> {
     }
 
     /// Index after the last record that got so far.
-    pub(crate) fn mark(&self, level: Level) -> u64 {
+    pub fn mark(&self, level: Level) -> u64 {
         let mark = match level {
             Level::Written => &self.written,
             Level::Synced => &self.synced,
@@ -83,12 +93,16 @@ impl<M: Medium> Commit<M> {
         mark.load(Ordering::Acquire)
     }
 
-    pub(crate) fn failure(&self) -> Option<&M::Error> {
+    /// What failed, if anything has.
+    pub fn failure(&self) -> Option<&M::Error> {
         self.failure.get()
     }
 
     /// Blocks until everything before `index` has got so far: does the work, or waits for whoever is at it.
-    pub(crate) fn reach(&self, source: &M::Source, index: u64, level: Level) -> Result<(), M::Error> {
+    ///
+    /// # Errors
+    /// What failed before it had.
+    pub fn reach(&self, source: &M::Source, index: u64, level: Level) -> Result<(), M::Error> {
         if self.mark(level) >= index {
             return Ok(());
         }
@@ -101,7 +115,7 @@ impl<M: Medium> Commit<M> {
     }
 
     /// How it went with everything before `index`; none when that is not known yet.
-    pub(crate) fn outcome(&self, index: u64, level: Level) -> Option<Result<(), M::Error>> {
+    pub fn outcome(&self, index: u64, level: Level) -> Option<Result<(), M::Error>> {
         if self.mark(level) >= index {
             return Some(Ok(()));
         }
@@ -113,7 +127,7 @@ impl<M: Medium> Commit<M> {
     }
 
     /// Does one round, unless somebody else is at it. Whether it did.
-    pub(crate) fn lead(&self, source: &M::Source, level: Level) -> bool {
+    pub fn lead(&self, source: &M::Source, level: Level) -> bool {
         let Some(mut medium) = self.medium.lend(|| unreachable!("put there by `new`")) else { return false };
         self.round(&mut medium, source, level);
         drop(medium);

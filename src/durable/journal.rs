@@ -24,7 +24,7 @@ pub struct Journal {
     parts: StdArc<Parts>,
     settings: Settings,
     recovered: Recovered,
-    lease: StdArc<Lease>,
+    lease: StdArc<Lease<Core>>,
     /// Wakes the thread that writes.
     thread: once_cell::race::OnceBox<std::task::Waker>,
     /// Index up to which somebody who does not block waits for the disk.
@@ -142,7 +142,7 @@ impl Journal {
         }
     }
 
-    pub(crate) fn lease(&self) -> &StdArc<Lease> {
+    pub(crate) fn lease(&self) -> &StdArc<Lease<Core>> {
         &self.lease
     }
 
@@ -233,7 +233,7 @@ enum Tended {
 }
 
 /// The thread of a log.
-pub(crate) fn run(lease: &Lease) {
+pub(crate) fn run(lease: &Lease<Core>) {
     let (mut place, mut dirty_since) = (None, None);
     loop {
         let tended = lease.with(|core| {

@@ -53,6 +53,10 @@ mod scan;
 mod storage;
 mod writer;
 
+/// For models.
+#[cfg(any(loom, annals_shuttle))]
+#[doc(hidden)]
+pub use commit::{Commit, Level, Medium};
 pub use directory::Directory;
 pub use error::{Damage, Flaw, OpenError, StorageError};
 pub use header::LogId;

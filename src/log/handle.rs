@@ -47,7 +47,7 @@ impl Log {
 
     /// What the log rests on from now on. Nobody else has used it yet.
     #[cfg(feature = "durable")]
-    pub(crate) fn rest_on(&self, backing: impl super::backing::Backing, lease: &super::lease::Lease) {
+    pub(crate) fn rest_on(&self, backing: impl super::backing::Backing, lease: &super::lease::Lease<Core>) {
         let set = self.0.backing.set(Box::new(Box::new(backing)));
         debug_assert!(set.is_ok(), "a log rests on one thing");
         // SAFETY: the core stays where it is, behind its `Arc`; its drop tells the backing, which revokes the lease.

@@ -113,7 +113,7 @@ pub(crate) use core::{Core, HELPED, LOST, REFUSED};
 #[cfg(feature = "durable")]
 pub(crate) use cursor::Range;
 #[cfg(feature = "durable")]
-pub(crate) use lease::Lease;
+pub use lease::Lease;
 pub(crate) use pool::Pool;
 #[cfg(feature = "durable")]
 pub(crate) use record::Record;
