@@ -165,9 +165,7 @@ MUTATIONS = [
      "Segment::at(self.head.load(Ordering::Relaxed))",
      "retain", "truncation_overtakes_a_reader"),
     ("a page of segments is freed at once", "log/retain.rs",
-     "let unlinked = Unlinked { segment: first, pages: segment.ended(), garbage: self.garbage.clone() };",
-     "unsafe { segment.ended().free() };\n                let pages = Ended::all(std::ptr::null_mut());\n"
-     "                let unlinked = Unlinked { segment: first, pages, garbage: self.garbage.clone() };",
+     "unsafe { guard.defer(move || pages.free()) };", "unsafe { pages.free() };",
      "retain", "truncation_overtakes_an_appender"),
     ("a segment is entered after the tail has moved", "log/append.rs",
      "            unsafe { Segment::enter(next) };\n",

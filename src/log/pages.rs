@@ -199,6 +199,10 @@ impl Ended {
         Self { lowest: page, count: u32::MAX }
     }
 
+    pub(crate) fn any(&self) -> bool {
+        self.count > 0
+    }
+
     /// # Safety
     /// Nobody looks for their links, nor will: all have been unlinked, and whoever was pinned then has unpinned.
     pub(crate) unsafe fn free(self) {

@@ -10,7 +10,6 @@ use super::backing::Backing;
 use super::core::Core;
 use super::counts::Sums;
 use super::garbage::Garbage;
-use super::pages::Ended;
 use super::reclaim::Guard;
 use super::segment::Segment;
 use crate::model::Timestamp;
@@ -50,9 +49,13 @@ impl Core {
             // acquired above.)
             if self.head.compare_exchange(first, next, Ordering::Release, Ordering::Relaxed).is_ok() {
                 self.garbage.announce();
-                let unlinked = Unlinked { segment: first, pages: segment.ended(), garbage: self.garbage.clone() };
+                let (unlinked, pages) = (Unlinked { segment: first, garbage: self.garbage.clone() }, segment.ended());
                 // SAFETY: whoever could find the segment is pinned now, or holds it.
                 unsafe { guard.defer(move || unlinked.let_go()) };
+                if pages.any() {
+                    // SAFETY: whoever could look for a segment in them is pinned now. Cursors that still hold one do not.
+                    unsafe { guard.defer(move || pages.free()) };
+                }
                 // A segment is too large to wait for company in the thread's bag.
                 guard.flush();
             }
@@ -144,17 +147,14 @@ impl Core {
 
 struct Unlinked {
     segment: *mut Segment,
-    pages: Ended,
     garbage: StdArc<Garbage>,
 }
 
 impl Unlinked {
-    /// The log lets go of the segment, and of the pages that ended with it: cursors that still hold the segment do not look
-    /// for others from there.
+    /// The log lets go of the segment.
     fn let_go(self) {
-        // SAFETY: the log's hold keeps it allocated until here, and is given up once. Who could look for it has unpinned.
+        // SAFETY: the log's hold keeps it allocated until here, and is given up once.
         unsafe {
-            self.pages.free();
             if Segment::at(self.segment).release() {
                 self.garbage.push(self.segment);
             }
