@@ -68,17 +68,21 @@ fn append(shared: &Shared) -> Result<(), u32> {
     reached
 }
 
+/// Two who append at once, each on a thread of its own (loom does not let one that joins be woken by anything else).
+fn both(shared: &Arc<Shared>) -> [Result<(), u32>; 2] {
+    let threads = [0, 1].map(|_| {
+        let shared = shared.clone();
+        thread::spawn(move || append(&shared))
+    });
+    threads.map(|thread| thread.join().unwrap())
+}
+
 /// M35: two who append at once. Each is told, and not before the disk has it, whoever did the work; nobody sleeps for ever.
 #[test]
 fn who_waits_for_the_disk_is_told_when_it_has_it() {
     explore("who_waits_for_the_disk_is_told_when_it_has_it", 3, [2], |notes| {
         let shared = shared(0);
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || append(&shared).unwrap())
-        };
-        append(&shared).unwrap();
-        other.join().unwrap();
+        assert_eq!(both(&shared), [Ok(()), Ok(())]);
         notes.note(shared.commit.mark(Level::Synced));
     });
 }
@@ -88,12 +92,8 @@ fn who_waits_for_the_disk_is_told_when_it_has_it() {
 fn a_failed_sync_fails_for_all_and_for_ever() {
     explore("a_failed_sync_fails_for_all_and_for_ever", 3, [(1, 1)], |notes| {
         let shared = shared(1);
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || append(&shared).unwrap_err())
-        };
-        let own = append(&shared).unwrap_err();
-        notes.note((own, other.join().unwrap()));
+        let [one, other] = both(&shared);
+        notes.note((one.unwrap_err(), other.unwrap_err()));
         assert_eq!(append(&shared), Err(1), "what fails once has failed");
         assert_eq!(shared.commit.mark(Level::Synced), 0);
     });
@@ -105,14 +105,9 @@ fn who_was_synced_before_a_failure_was_synced() {
     let outcomes = [(true, true), (true, false), (false, true)];
     explore("who_was_synced_before_a_failure_was_synced", 3, outcomes, |notes| {
         let shared = shared(2);
-        let other = {
-            let shared = shared.clone();
-            thread::spawn(move || append(&shared).is_ok())
-        };
-        let own = append(&shared).is_ok();
-        let other = other.join().unwrap();
-        notes.note((own, other));
-        assert!(shared.commit.mark(Level::Synced) >= 1 && (own || other));
+        let [one, other] = both(&shared).map(|reached| reached.is_ok());
+        notes.note((one, other));
+        assert!(shared.commit.mark(Level::Synced) >= 1 && (one || other));
     });
 }
 
@@ -121,15 +116,17 @@ fn who_was_synced_before_a_failure_was_synced() {
 fn the_mark_never_passes_what_the_disk_has() {
     explore("the_mark_never_passes_what_the_disk_has", 2, [0, 1, 2], |notes| {
         let shared = shared(0);
-        let others = [0, 1].map(|_| {
-            let shared = shared.clone();
-            thread::spawn(move || append(&shared).unwrap())
-        });
-        let mark = shared.commit.mark(Level::Synced);
-        // Relaxed: see `sync`.
-        assert!(mark <= shared.has.load(Ordering::Relaxed), "the mark is ahead of the disk");
-        notes.note(mark);
-        others.into_iter().for_each(|other| other.join().unwrap());
+        let observer = {
+            let (shared, notes) = (shared.clone(), notes.clone());
+            thread::spawn(move || {
+                let mark = shared.commit.mark(Level::Synced);
+                // Relaxed: see `sync`.
+                assert!(mark <= shared.has.load(Ordering::Relaxed), "the mark is ahead of the disk");
+                notes.note(mark);
+            })
+        };
+        assert_eq!(both(&shared), [Ok(()), Ok(())]);
+        observer.join().unwrap();
     });
 }
 
