@@ -3,6 +3,7 @@
 pub mod append;
 pub mod bus;
 pub mod contention;
+pub mod durable;
 pub mod filter;
 pub mod following;
 pub mod message_store;

@@ -4,6 +4,7 @@
 //! groups, so that both tell of the same thing.
 
 pub mod by_hand;
+pub mod disk;
 pub mod groups;
 pub mod load;
 pub mod measure;
