@@ -65,6 +65,8 @@ pub(crate) struct Contents {
     pub(crate) marks: Vec<Mark>,
     by_id: HashMap<Box<str>, u32, RandomState>,
     by_name: HashMap<Box<str>, u32, RandomState>,
+    /// Stream and name of the last record: mostly those of the next.
+    last: (u32, u32),
 }
 
 /// A frame whose numbers do not fit what came before it.
@@ -84,6 +86,7 @@ impl Contents {
             marks: Vec::new(),
             by_id: HashMap::default(),
             by_name: HashMap::default(),
+            last: (0, 0),
         }
     }
 
@@ -115,11 +118,19 @@ impl Contents {
 
     /// The frame of a record that comes next.
     pub(crate) fn frame<'r>(&self, item: &Item<'r>, synced: bool) -> Frame<'r> {
-        let stream = match self.by_id.get(item.stream) {
+        let stream = match self.streams.get(self.last.0 as usize) {
+            Some(last) if *last.id == *item.stream => Some(&self.last.0),
+            _ => self.by_id.get(item.stream),
+        };
+        let stream = match stream {
             Some(number) => Ref { number: *number, new: None },
             None => Ref { number: count(self.streams.len()), new: Some((item.stream, item.revision)) },
         };
-        let name = match self.by_name.get(item.name) {
+        let name = match self.names.get(self.last.1 as usize) {
+            Some(last) if **last == *item.name => Some(&self.last.1),
+            _ => self.by_name.get(item.name),
+        };
+        let name = match name {
             Some(number) => Ref { number: *number, new: None },
             None => Ref { number: count(self.names.len()), new: Some(item.name) },
         };
@@ -163,6 +174,7 @@ impl Contents {
         if let Some(elapsed) = frame.elapsed {
             self.time = self.base().wrapping_add_unsigned(elapsed);
         }
+        self.last = (frame.stream.number, frame.name.number);
         self.commands += u64::from(frame.kind == Kind::Command);
         self.count += 1;
         let part = &mut self.streams[stream];

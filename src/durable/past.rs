@@ -13,7 +13,7 @@ use crate::model::{Attributes, Id, Kind, Limits, Message, Payload, Position, Que
 use crate::sync::StdArc;
 
 /// Bytes that are read at once, but for records that are larger.
-const PIECE: u64 = 1 << 18;
+const PIECE: u64 = 1 << 17;
 
 /// Payloads from here on are not copied out of the piece that was read.
 const LONG: usize = 1024;
@@ -82,12 +82,12 @@ impl Past {
         let loaded = self.parts.load(&part)?;
         let within = rest.within(part.first(), part.end);
         let piece = Piece::around(&loaded, next - part.first(), within, backwards)?;
-        let mut envelopes = Vec::new();
+        let (mut envelopes, mut revisions) = (Vec::new(), Revisions::default());
         self.with_source(|source| {
             piece.each(|found| {
                 let index = part.first() + found.place;
                 if index >= within.start && index < within.end && query.is_none_or(|query| query.matches(&found)) {
-                    envelopes.push(found.envelope(found.revision()?, source)?);
+                    envelopes.push(found.envelope(revisions.of(&found)?, source)?);
                 }
                 Ok(true)
             })
@@ -172,7 +172,7 @@ impl Past {
     fn with_source(&self, work: impl FnOnce(&mut EnvelopeSource) -> Result<(), OpenError>) -> Result<(), OpenError> {
         // What was written had been within the limits of its time.
         let limits = Limits { payload_bytes: usize::MAX, metadata_bytes: usize::MAX, ..Limits::default() };
-        let make = || EnvelopeSource::with_limits(limits);
+        let make = || EnvelopeSource::for_reading(limits);
         match self.sources.lend(make) {
             Some(mut source) => work(&mut source),
             None => work(&mut make()),
@@ -372,12 +372,6 @@ impl Found<'_> {
         loaded.damaged(self.piece.offset, loaded.part.first() + self.place, Flaw::Fields)
     }
 
-    fn revision(&self) -> Result<u64, OpenError> {
-        let stream = self.stream().ok_or_else(|| self.damaged())?;
-        let at = stream.places.binary_search_by_key(&self.place, |place| u64::from(*place));
-        at.map(|at| stream.first + at as u64).map_err(|_| self.damaged())
-    }
-
     fn envelope(&self, revision: u64, source: &mut EnvelopeSource) -> Result<Envelope, OpenError> {
         self.message()
             .and_then(|(stream, message)| {
@@ -399,6 +393,29 @@ impl Found<'_> {
         };
         let message = Message::of_record(self.frame.kind, name, payload, self.attributes)?;
         Some((&stream.id, message))
+    }
+}
+
+/// Finds the revisions of records that are met in order: mostly of the stream of the one before.
+#[derive(Default)]
+struct Revisions {
+    stream: u32,
+    /// Which of the stream's records comes next, perhaps.
+    next: usize,
+}
+
+impl Revisions {
+    fn of(&mut self, found: &Found<'_>) -> Result<u64, OpenError> {
+        let stream = found.stream().ok_or_else(|| found.damaged())?;
+        let is = |place: &u32| u64::from(*place) == found.place;
+        let at = if self.stream == found.frame.stream.number && stream.places.get(self.next).is_some_and(is) {
+            self.next
+        } else {
+            let at = stream.places.binary_search_by_key(&found.place, |place| u64::from(*place));
+            at.map_err(|_| found.damaged())?
+        };
+        *self = Self { stream: found.frame.stream.number, next: at + 1 };
+        Ok(stream.first + at as u64)
     }
 }
 

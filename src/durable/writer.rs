@@ -17,6 +17,8 @@ use crate::sync::StdArc;
 
 /// How much is written at once.
 const PIECE: usize = 1 << 20;
+/// From here on so much is written at once that filling ahead is not worth it.
+const MUCH: usize = 1 << 16;
 /// How far ahead a file is filled with zeros.
 const AHEAD: u64 = 1 << 20;
 
@@ -129,9 +131,11 @@ impl Writer {
         let failed = |error| StorageError::new("write", &current.name, error);
         current.dirty = true;
         current.file.write(&self.buffer, current.written).map_err(failed)?;
+        let len = self.buffer.len();
         current.written = current.end;
         self.buffer.clear();
-        if current.written > current.room {
+        // Who writes much at once does not wait for each sync: zeros would be written for nothing.
+        if current.written > current.room && len < MUCH {
             let zeros = vec![0; usize::try_from(AHEAD.min(self.shape.bytes)).unwrap_or_default()];
             current.file.write(&zeros, current.written).map_err(failed)?;
             current.room = current.written + zeros.len() as u64;

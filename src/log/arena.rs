@@ -143,6 +143,14 @@ impl Arena {
         }
     }
 
+    /// For records that are mostly gone soon: with chunks that the allocator keeps for the next ones.
+    #[cfg(feature = "durable")]
+    pub(crate) fn of_small_chunks(directory: Arc<Directory>) -> Self {
+        let mut arena = Self::new(directory);
+        (arena.class, arena.chunks_left) = (1, u32::MAX);
+        arena
+    }
+
     /// Makes a private record. Allocates when the open chunk may be too small for it. A slice payload has at most
     /// `INLINE_MAX` bytes.
     #[inline(never)]

@@ -80,6 +80,14 @@ impl EnvelopeSource {
         Self { arena: Arena::new(directory.clone()), directory, domain: Domain::new(), limits }
     }
 
+    /// A source of envelopes that are read and let go: in chunks of 64 KiB.
+    #[cfg(feature = "durable")]
+    pub(crate) fn for_reading(limits: Limits) -> Self {
+        let mut source = Self::with_limits(limits);
+        source.arena = Arena::of_small_chunks(source.directory.clone());
+        source
+    }
+
     /// An envelope of a message. Neither position nor revision is checked against others: what they mean is the caller's
     /// business. A payload of up to 1,024 borrowed bytes is copied without an allocation, [`Bytes`](crate::bytes::Bytes)
     /// are moved.
