@@ -18,7 +18,8 @@ struct Source {
 
 /// A disk: what was written, and what it has after the last sync, for all to see.
 struct Disk {
-    written: u64,
+    /// What the system was handed.
+    written: StdArc<AtomicU64>,
     has: StdArc<AtomicU64>,
     syncs: u32,
     /// Which sync fails; and all after it would succeed.
@@ -30,8 +31,10 @@ impl Medium for Disk {
     type Error = u32;
 
     fn write(&mut self, source: &Source) -> Result<u64, u32> {
-        self.written = source.end.load(Ordering::Acquire);
-        Ok(self.written)
+        let end = source.end.load(Ordering::Acquire);
+        // Relaxed: as in `sync`.
+        self.written.store(end, Ordering::Relaxed);
+        Ok(end)
     }
 
     fn sync(&mut self) -> Result<(), u32> {
@@ -40,7 +43,7 @@ impl Medium for Disk {
             return Err(self.syncs);
         }
         // Relaxed: who is told that it is there has to be told by `Commit`.
-        self.has.store(self.written, Ordering::Relaxed);
+        self.has.store(self.written.load(Ordering::Relaxed), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -48,13 +51,14 @@ impl Medium for Disk {
 struct Shared {
     source: Source,
     commit: Commit<Disk>,
+    written: StdArc<AtomicU64>,
     has: StdArc<AtomicU64>,
 }
 
 fn shared(fails_at: u32) -> Arc<Shared> {
-    let has = StdArc::new(AtomicU64::new(0));
-    let disk = Disk { written: 0, has: has.clone(), syncs: 0, fails_at };
-    Arc::new(Shared { source: Source::default(), commit: Commit::new(disk, 0), has })
+    let [written, has] = [0, 0].map(|end| StdArc::new(AtomicU64::new(end)));
+    let disk = Disk { written: written.clone(), has: has.clone(), syncs: 0, fails_at };
+    Arc::new(Shared { source: Source::default(), commit: Commit::new(disk, 0), written, has })
 }
 
 /// Appends one, and waits until the disk has it.
@@ -122,6 +126,8 @@ fn the_mark_never_passes_what_the_disk_has() {
                 let mark = shared.commit.mark(Level::Synced);
                 // Relaxed: see `sync`.
                 assert!(mark <= shared.has.load(Ordering::Relaxed), "the mark is ahead of the disk");
+                let written = shared.commit.mark(Level::Written);
+                assert!(written <= shared.written.load(Ordering::Relaxed), "the mark is ahead of the system");
                 notes.note(mark);
             })
         };

@@ -23,10 +23,10 @@ impl<T> Lease<T> {
     /// From now on it is of this, until [`revoke`](Self::revoke).
     ///
     /// # Safety
-    /// It stays where it is, and is not dropped before the lease was revoked.
+    /// Nobody else has the lease yet. What it is of stays where it is, and is not dropped before the lease was revoked.
     pub unsafe fn grant(&self, it: &T) {
-        // Release: pairs with the Acquire in `with`.
-        self.it.store(ptr::from_ref(it).cast_mut(), Ordering::Release);
+        // Relaxed: whoever is given the lease comes after this.
+        self.it.store(ptr::from_ref(it).cast_mut(), Ordering::Relaxed);
     }
 
     /// Works on it, when it is there.
@@ -36,8 +36,8 @@ impl<T> Lease<T> {
         let _used = Used(&self.users);
         // SeqCst: pairs with the fence in `revoke`.
         fence(Ordering::SeqCst);
-        // Acquire: pairs with the Release in `grant`.
-        let it = self.it.load(Ordering::Acquire);
+        // Relaxed: see `grant`.
+        let it = self.it.load(Ordering::Relaxed);
         // SAFETY: not null, so granted; who revokes it waits for `users`, which counts this.
         (!it.is_null()).then(|| work(unsafe { &*it }))
     }
