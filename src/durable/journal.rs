@@ -322,7 +322,8 @@ impl Journal {
     fn known(&self, id: &str) -> Result<Option<Known>, OpenError> {
         let Some(stream) = self.past.stream(id, self.settings.opened_at)? else { return Ok(None) };
         let mut first = Range { start: stream.first, end: stream.first + 1 };
-        let first = self.past.read(&mut first, false, None)?;
+        // The stream is there even if its first record cannot be read: that is told to whoever reads it.
+        let first = self.past.read(&mut first, false, None).unwrap_or_default();
         let created_at = first.first().and_then(Envelope::time).unwrap_or(Timestamp::MIN);
         Ok(Some(Known { next: stream.next, created: Position::new(stream.first + 1), created_at }))
     }
