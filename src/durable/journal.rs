@@ -29,7 +29,8 @@ pub struct Journal {
     thread: once_cell::race::OnceBox<std::task::Waker>,
     /// Index up to which somebody who does not block waits for the disk.
     wanted: AtomicU64,
-    removing: Pool<(), 1>,
+    /// Number of the first file that was not removed.
+    removing: Pool<u64, 1>,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -275,8 +276,8 @@ impl Backing for Journal {
     }
 
     fn truncate(&self, floor: u64) {
-        if let Some(_alone) = self.removing.lend(|| ()) {
-            self.parts.remove_before(floor);
+        if let Some(mut oldest) = self.removing.lend(|| self.parts.oldest()) {
+            self.parts.remove_before(floor, &mut oldest);
         }
     }
 
