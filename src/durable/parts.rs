@@ -22,6 +22,16 @@ pub(crate) fn name_of(number: u64) -> String {
     format!("{number:016}.seg")
 }
 
+/// The name of a file until it has a header.
+pub(crate) fn unfinished_name_of(number: u64) -> String {
+    format!("{number:016}.new")
+}
+
+/// Whether a file of ours was not given its name.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(".new").is_some_and(|digits| number_of(&format!("{digits}.seg")).is_some())
+}
+
 /// The number of a file of ours.
 pub(crate) fn number_of(name: &str) -> Option<u64> {
     let number = name.strip_suffix(".seg").filter(|digits| digits.len() == 16)?;
