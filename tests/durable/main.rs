@@ -1,3 +1,10 @@
 //! Logs on disk.
 
 mod basics;
+mod crash;
+mod crash_check;
+mod crash_disk;
+mod crash_images;
+mod faults;
+mod locks;
+mod rot;
