@@ -1,6 +1,7 @@
 //! Logs on disk.
 
 mod basics;
+mod bytes;
 mod crash;
 mod crash_check;
 mod crash_disk;
@@ -8,3 +9,4 @@ mod crash_images;
 mod faults;
 mod locks;
 mod rot;
+mod segment;
