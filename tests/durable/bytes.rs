@@ -9,7 +9,7 @@ use crate::crash_disk::{CrashDisk, Dice};
 use crate::segment::{MOST, file, run};
 
 /// What stands for the file of a real log, closed or killed, with some records.
-fn real(records: u64, bytes: usize, closed: bool) -> Vec<u8> {
+fn real(records: usize, bytes: usize, closed: bool) -> Vec<u8> {
     let disk = CrashDisk::new();
     let log = Run::new(&disk, bytes);
     (0..records).for_each(|n| if n % 4 == 3 { log.batch(2, Ack::Written) } else { log.one(Ack::Synced) });
@@ -38,7 +38,7 @@ fn real_files_are_valid() {
 #[test]
 fn changed_files() {
     let mut dice = Dice(1);
-    let samples: Vec<Vec<u8>> = (1..13).map(|n| real(n, 20 * n as usize, n % 2 == 0)).collect();
+    let samples: Vec<Vec<u8>> = (1..13).map(|n| real(n, 20 * n, n % 2 == 0)).collect();
     for _ in 0..1_500 {
         let mut bytes = samples[dice.below(samples.len())].clone();
         if dice.below(4) == 0 {
@@ -88,7 +88,7 @@ fn write_the_corpus() {
     std::fs::create_dir_all(&corpus).unwrap();
     for n in 1..7 {
         for closed in [false, true] {
-            let mut bytes = real(n * n, 10 * n as usize, closed);
+            let mut bytes = real(n * n, 10 * n, closed);
             let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1);
             bytes.truncate(if closed { bytes.len() } else { used + 20 });
             std::fs::write(corpus.join(format!("real_{n}_{closed}")), bytes).unwrap();

@@ -118,7 +118,7 @@ pub fn run(bytes: &[u8]) {
     let again = all(&log);
     match (&there, &again) {
         (Some(there), Some(again)) => {
-            assert!(there.len() == again.len() && there.iter().zip(again).all(|(a, b)| same(a, b)))
+            assert!(there.len() == again.len() && there.iter().zip(again).all(|(a, b)| same(a, b)));
         }
         (None, None) => return,
         (there, again) => panic!("{there:?}, then {again:?}"),
