@@ -161,7 +161,7 @@ fn crash_again(name: &str, seed: u64, disk: &CrashDisk, oracle: Oracle) {
     let life = Life::of(disk, oracle, Owed::NOTHING);
     life.cut_everywhere(budget / 2, &mut dice, &mut tally);
     life.go_on((budget / 250).max(2), 2, budget / 24, &mut dice, &mut tally);
-    tally.conclude(name, budget / 4);
+    tally.conclude(name, budget / 8);
 }
 
 /// Every append waits for the disk.

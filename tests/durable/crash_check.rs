@@ -223,6 +223,15 @@ pub fn check(disk: &CrashDisk, demand: Demand<'_>) -> Result<u64, String> {
     if !demand.goes_on && recovered.torn_bytes == 0 {
         return Ok(end);
     }
+    if let Some(lost) = demand.oracle.envelopes.get(known.len()) {
+        // As long as the one that was lost: what came after that one must not follow this one.
+        let terms = lost.time().map_or(AppendOptions::new(), |time| AppendOptions::new().at(time));
+        let appended = log.append_with(lost.stream(), lost.to_message(), terms);
+        appended.map_err(|rejected| format!("refuses: {}", rejected.error))?;
+        known.extend(log.read().after(end).iter());
+        let killed = open(&CrashDisk::of(&disk.model().shown()), options());
+        look(&killed.map_err(|error| format!("does not open: {error}"))?, &known, demand.floor, false)?;
+    }
     go_on(&log, &mut known)?;
     drop(log);
     let log = open(disk, options()).map_err(|error| format!("does not open after it was closed: {error}"))?;
