@@ -12,6 +12,8 @@ use super::telemetry;
 use super::waiting::Waiters;
 use crate::log::{Envelope, Interest, Log, Watcher};
 use crate::model::{Failure, Failures, Position};
+#[cfg(feature = "durable")]
+use crate::sync::fence;
 use crate::sync::{Arc, AtomicU64, CopyOnWrite, Loaded, Ordering, Tally, turn};
 
 /// A hook of the user's for failures.
@@ -34,6 +36,8 @@ pub(crate) struct Delivery {
     pub(crate) tally: Tally<2>,
     pub(crate) hook: CopyOnWrite<FailureHook>,
     dispatcher: Dispatcher,
+    /// Followers that wait for what is written or synced.
+    pub(crate) careful: AtomicU64,
 }
 
 impl Watcher for Delivery {
@@ -80,6 +84,7 @@ impl Delivery {
             tally: Tally::new(),
             hook: CopyOnWrite::new(),
             dispatcher: Dispatcher::new(),
+            careful: AtomicU64::new(0),
         }
     }
 
@@ -97,6 +102,23 @@ impl Delivery {
     #[cfg(feature = "durable")]
     pub(crate) fn followers(&self) -> &Waiters {
         &self.waiters
+    }
+
+    /// More is written, or synced: those look again who wait for that.
+    #[cfg(feature = "durable")]
+    pub(crate) fn marks_moved(&self, core: &crate::log::Core) {
+        // SeqCst: pairs with the fence in `Waiters::register`: who begins to wait says so before, and looks at the marks after.
+        fence(Ordering::SeqCst);
+        // Relaxed: the fence orders it.
+        if self.careful.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.waiters.wake_each(|| core.interest.remove(Interest::WAITING));
+        self.streams.for_each(|topic| {
+            core.with_interest(topic.key(), |interest| {
+                topic.waiters.wake_each(|| interest.remove(Interest::WAITING));
+            });
+        });
     }
 
     /// All followers look again.

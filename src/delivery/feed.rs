@@ -11,7 +11,7 @@ use super::selection::Selection;
 use super::sequential::{OnFailure, Sequential};
 use super::set::Member as _;
 use super::subscription::{Place, SubscribeError, Subscription, WaitError, wait_for};
-use crate::log::{Envelope, Interest, Log, Stream, View};
+use crate::log::{Ack, Backing, Envelope, Interest, Log, Stream, View};
 use crate::model::{Failure, HandlerError, Position, Query};
 use crate::sync::{Arc, turn};
 
@@ -43,6 +43,7 @@ pub struct Feed {
     start: Start,
     name: Option<Box<str>>,
     on_failure: OnFailure,
+    ack: Option<Ack>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,7 @@ impl Feed {
             start: Start::Now,
             name: None,
             on_failure: OnFailure::default(),
+            ack: None,
         }
     }
 
@@ -98,6 +100,16 @@ impl Feed {
     /// What a sequential subscription does when its handler fails. Without this it goes on.
     pub fn on_failure(mut self, policy: OnFailure) -> Self {
         self.on_failure = policy;
+        self
+    }
+
+    /// Only envelopes that are at least so safe, in a log that is kept on disk: a follower waits until they are, and an append
+    /// that waits for its delivery to a sequential subscription waits for that before.
+    ///
+    /// Without this, a sequential subscription gets what is as safe as appends of the log wait for, whatever a single one
+    /// waits for; so that nobody acts on what may be lost. Followers see everything, and observers always do.
+    pub fn at_least(mut self, ack: Ack) -> Self {
+        self.ack = Some(ack);
         self
     }
 
@@ -139,7 +151,8 @@ impl Feed {
         mut handler: impl FnMut(&Envelope) -> O + Send + 'static,
     ) -> Result<Subscription, SubscribeError> {
         let handler = Box::new(move |envelope: &Envelope| handler(envelope).into_result());
-        let Self { log, stream, selection, start, name, on_failure } = self;
+        let Self { log, stream, selection, start, name, on_failure, ack } = self;
+        let ack = ack.or_else(|| log.core().backing().map(Backing::default_ack)).unwrap_or(Ack::Memory);
         let delivery = Delivery::of(&log);
         let from = first_index(&log, start);
         if from.is_none() && log.is_closed() {
@@ -150,6 +163,7 @@ impl Feed {
             stream.as_ref().map(|stream| stream.id().into()),
             selection,
             on_failure,
+            ack,
             from,
             handler,
         ));
@@ -171,7 +185,7 @@ impl Feed {
     pub fn follow(self) -> Follower {
         let from = first_index(&self.log, self.start);
         let next = from.unwrap_or_else(|| self.log.core().settle(&self.log.core().pin()).end);
-        Follower::new(self.log, self.stream, self.selection, next)
+        Follower::new(self.log, self.stream, self.selection, next, self.ack.unwrap_or(Ack::Memory))
     }
 }
 

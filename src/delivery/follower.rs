@@ -17,9 +17,9 @@ use super::keyed::Topic;
 use super::member::Member;
 use super::selection::Selection;
 use super::waiting::{LOOKS, Waiter, Waiters, YIELDS};
-use crate::log::{Cursor, Envelope, Interest, Log, Step, Stopped, Stream, Tail, View};
+use crate::log::{Ack, Cursor, Envelope, Interest, Log, Step, Stopped, Stream, Tail, View};
 use crate::model::Position;
-use crate::sync::{Arc, pause, wait};
+use crate::sync::{Arc, Ordering, pause, wait};
 
 /// How far behind a follower that had caught up must be to be told so, unless set otherwise.
 const FAR: u64 = 1024;
@@ -51,6 +51,8 @@ pub struct Follower {
     /// It was told that it had caught up, and not since that it fell behind.
     live: bool,
     far: u64,
+    /// How safe what it meets has to be.
+    ack: Ack,
 }
 
 enum Source {
@@ -70,6 +72,8 @@ struct StreamTail {
     count: u64,
     /// Position of the last envelope that was met, or of the end of the log when everything had been.
     position: u64,
+    /// How safe what is met has to be.
+    ack: Ack,
     /// The end that `cursor` reads up to.
     end: u64,
     cursor: Option<Cursor>,
@@ -129,13 +133,17 @@ impl Followed {
 }
 
 impl Follower {
-    pub(crate) fn new(log: Log, stream: Option<Stream>, selection: Selection, next: u64) -> Self {
+    pub(crate) fn new(log: Log, stream: Option<Stream>, selection: Selection, next: u64, ack: Ack) -> Self {
+        if ack != Ack::Memory {
+            // Relaxed: the fence of whoever begins to wait comes after it.
+            Delivery::of(&log).careful.fetch_add(1, Ordering::Relaxed);
+        }
         let source = match stream {
-            None => Source::Log(Tail::new(log, next)),
-            Some(stream) => Source::Stream(Box::new(StreamTail::new(stream, next))),
+            None => Source::Log(Tail::new(log, next, ack)),
+            Some(stream) => Source::Stream(Box::new(StreamTail::new(stream, next, ack))),
         };
         let selection = (!selection.is_everything()).then(|| Box::new(selection));
-        Self { source, selection, waiter: None, live: false, far: FAR }
+        Self { source, selection, waiter: None, live: false, far: FAR, ack }
     }
 
     /// From how many envelopes behind on it is told that it fell behind. Without this: 1,024.
@@ -303,6 +311,10 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
+        if self.ack != Ack::Memory {
+            // Relaxed: a count.
+            Delivery::of(self.log()).careful.fetch_sub(1, Ordering::Relaxed);
+        }
         if let Some(waiter) = self.waiter.take()
             && self.waiters().forget(&waiter)
         {
@@ -312,14 +324,14 @@ impl Drop for Follower {
 }
 
 impl StreamTail {
-    fn new(stream: Stream, next: u64) -> Self {
+    fn new(stream: Stream, next: u64, ack: Ack) -> Self {
         let log = stream.log();
         let topic = Delivery::of(log).streams.join(stream.id(), |topic| topic.set.hold());
         // So that appends look at the word of the stream, where it says when it waits.
         log.core().interest.add(Interest::STREAM);
         // What it begins with is the first revision after `next`, removed or not.
         let revision = stream.extent(Position::new(next)).1;
-        Self { stream, topic, start: next, revision, count: revision, position: next, end: next, cursor: None }
+        Self { stream, topic, start: next, revision, count: revision, position: next, end: next, cursor: None, ack }
     }
 
     fn next(&mut self) -> Step {
@@ -345,7 +357,8 @@ impl StreamTail {
                     return self.skip_to(self.count);
                 }
             }
-            let end = self.stream.log().end();
+            let log = self.stream.log();
+            let end = log.end().min(Position::new(log.core().mark(self.ack)));
             if end.get() <= self.end {
                 return if self.stream.log().is_closed() && self.stream.log().end() == end {
                     Step::Closed

@@ -20,7 +20,7 @@ use super::outcome::call;
 use super::selection::Selection;
 use super::telemetry;
 use super::waiting::Waiters;
-use crate::log::{Envelope, Log, Pool, View};
+use crate::log::{Ack, Envelope, Log, Pool, View};
 use crate::model::{Failure, HandlerError, Position};
 use crate::sync::{AtomicU32, AtomicU64, CopyOnWrite, Ordering};
 
@@ -64,6 +64,8 @@ pub(crate) struct Sequential {
     stream: Option<Box<str>>,
     selection: Selection,
     on_failure: OnFailure,
+    /// How safe what it gets has to be.
+    ack: Ack,
     /// Index of the first envelope that it has not passed. Moved by whoever has the claim.
     next: AtomicU64,
     /// Index of the first envelope that is not for it any more.
@@ -94,6 +96,7 @@ impl Sequential {
         stream: Option<Box<str>>,
         selection: Selection,
         on_failure: OnFailure,
+        ack: Ack,
         next: Option<u64>,
         handler: SequentialHandler,
     ) -> Self {
@@ -104,6 +107,7 @@ impl Sequential {
             stream,
             selection,
             on_failure,
+            ack,
             next: AtomicU64::new(next.unwrap_or(PENDING)),
             until: AtomicU64::new(u64::MAX),
             state: AtomicU32::new(ACTIVE),
@@ -306,6 +310,9 @@ impl Sequential {
         if next >= end {
             return;
         }
+        if self.ack != Ack::Memory && !self.is_safe(log, end, delivery) {
+            return;
+        }
         // Mostly the appender's own envelope is the only one there is to deliver.
         if let Some(envelope) = at_hand
             && self.is_next(run, next, envelope)
@@ -341,6 +348,18 @@ impl Sequential {
         }
         // Release: as in `deliver`.
         self.next.store(end, Ordering::Release);
+    }
+
+    /// Waits until what is before `end` is as safe as it has to be: for the disk, which waits for nobody. False when it will
+    /// never be.
+    #[cold]
+    fn is_safe(&self, log: &Log, end: u64, delivery: &Delivery) -> bool {
+        let core = log.core();
+        let Some(backing) = core.backing().filter(|backing| backing.mark(self.ack) < end) else { return true };
+        let Err(stopped) = backing.acknowledge(core, end, Some(self.ack)) else { return true };
+        let error = HandlerError::Unreadable(stopped.to_string().into());
+        self.remember(&Failure::new(Position::new(end), self.name(), error), delivery);
+        false
     }
 
     /// Whether `envelope` comes right after what was delivered.

@@ -86,7 +86,7 @@ impl fmt::Display for Damage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Flaw {
-    /// The file's header is not one, and records follow it.
+    /// The file's header is not one.
     Header,
     /// The file is another log's, or of another place in this one.
     Foreign,

@@ -79,8 +79,8 @@ pub(crate) fn encode(header: &Header, contents: &Contents, end: u64) -> Vec<u8> 
 }
 
 impl Trailer {
-    /// From the last bytes of a file of `len`; none when it does not end with a trailer of its own.
-    pub(crate) fn decode(header: &Header, len: u64, bytes: &[u8]) -> Option<Self> {
+    /// From the last bytes of a file; none when it does not end with a trailer of its own.
+    pub(crate) fn decode(header: &Header, bytes: &[u8]) -> Option<Self> {
         let checked = bytes.get(..CHECKED)?;
         if crc32c::crc32c_append(header.seed(), checked) != Fields(bytes.get(CHECKED..TRAILER)?).u32()? {
             return None;
@@ -91,8 +91,12 @@ impl Trailer {
         }
         let (end, count, time) = (fields.u64()?, fields.u64()?, fields.i64()?);
         let (commands, streams) = (fields.u64()?, fields.u64()?);
-        let fits = end >= header::LEN as u64 && end <= len.checked_sub(TRAILER as u64)?;
-        fits.then_some(Self { end, count, time, commands, streams, sum: fields.u32()? })
+        Some(Self { end, count, time, commands, streams, sum: fields.u32()? })
+    }
+
+    /// Whether a file of `len` bytes can end with it. If not, some are missing: no crash does that.
+    pub(crate) fn fits(&self, len: u64) -> bool {
+        self.end >= header::LEN as u64 && len.checked_sub(TRAILER as u64).is_some_and(|last| self.end <= last)
     }
 
     /// What comes before the next file.

@@ -16,8 +16,8 @@
 //!     92     4  CRC-32C of the 92 bytes before
 //! ```
 //!
-//! A file is made full of zeros. Its header is written, and synced, before the first frame is: so a file with a frame has a
-//! whole header, and one without holds nothing.
+//! A file is made full of zeros, under another name, and gets its own when its header is synced: so every file has a whole
+//! header.
 
 use super::fields::Fields;
 

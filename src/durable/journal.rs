@@ -12,10 +12,10 @@ use super::header::LogId;
 use super::parts::{Part, Parts};
 use super::past::Past;
 use super::writer::{Taken, Writer};
-use crate::delivery::{Delivery, Waiter};
+use crate::delivery::{Delivery, Waiter, Waiters};
 use crate::log::{Ack, Backing, Core, Envelope, Interest, Known, Lease, Log, Pool, Range, Record, Stopped};
 use crate::model::{Position, Query, Recorded, Timestamp};
-use crate::sync::{Arc, AtomicU64, Ordering, StdArc, wait};
+use crate::sync::{Arc, StdArc, wait};
 
 /// What a log on disk knows of its files. Had by [`Log::journal`].
 pub struct Journal {
@@ -25,11 +25,12 @@ pub struct Journal {
     settings: Settings,
     recovered: Recovered,
     lease: StdArc<Lease<Core>>,
+    /// The thread that writes, while it has nothing to do, in a log whose appends wait for the disk themselves.
+    idle: Waiters,
     /// Wakes the thread that writes.
     thread: once_cell::race::OnceBox<std::task::Waker>,
-    /// Index up to which somebody who does not block waits for the disk.
-    wanted: AtomicU64,
-    removing: Pool<(), 1>,
+    /// Number of the first file that was not removed.
+    removing: Pool<u64, 1>,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -135,8 +136,8 @@ impl Journal {
             settings,
             recovered,
             lease: StdArc::new(Lease::new()),
+            idle: Waiters::new(),
             thread: once_cell::race::OnceBox::new(),
-            wanted: AtomicU64::new(0),
             removing: Pool::new(),
             _lock: lock,
         }
@@ -186,8 +187,9 @@ impl Journal {
 
     fn reach(&self, core: &Core, end: u64, level: Level) -> Result<(), Stopped> {
         let reached = self.commit.reach(core, end, level);
-        if reached.is_err() {
-            self.stop_if_failed(core);
+        match reached {
+            Ok(()) => Delivery::of_core(core).marks_moved(core),
+            Err(_) => self.stop_if_failed(core),
         }
         reached
     }
@@ -199,12 +201,10 @@ impl Journal {
             return Tended::Until(None);
         }
         let (written, synced) = (self.commit.mark(Level::Written), self.commit.mark(Level::Synced));
-        // Relaxed: who wants it wakes this thread after saying so.
-        let wanted = self.wanted.load(Ordering::Relaxed) > synced;
         let now = Instant::now();
         let due =
             if written > synced { Some(*dirty_since.get_or_insert(now) + self.settings.sync_every) } else { None };
-        let level = if wanted || due.is_some_and(|due| due <= now) { Level::Synced } else { Level::Written };
+        let level = if due.is_some_and(|due| due <= now) { Level::Synced } else { Level::Written };
         if written < end || level == Level::Synced {
             if !self.commit.lead(core, level) {
                 // Somebody else writes; perhaps not all of it.
@@ -214,15 +214,28 @@ impl Journal {
                 *dirty_since = None;
             }
             self.stop_if_failed(core);
+            Delivery::of_core(core).marks_moved(core);
             return Tended::Again;
         }
         if due.is_none() {
             *dirty_since = None;
         }
-        let waiters = Delivery::of_core(core).followers();
-        waiters.register(place, &wait::thread_waker(), || core.interest.add(Interest::WAITING));
+        self.rest(core, place, written, due)
+    }
+
+    /// Nothing is to be done: registers with whoever says that there is, and looks once more.
+    fn rest(&self, core: &Core, place: &mut Option<Arc<Waiter>>, written: u64, due: Option<Instant>) -> Tended {
+        let waker = wait::thread_waker();
+        if self.settings.ack == Ack::Memory {
+            let begins = || core.interest.add(Interest::WAITING);
+            Delivery::of_core(core).followers().register(place, &waker, begins);
+        } else if due.is_none() {
+            self.idle.register(place, &waker, || ());
+        }
         // Finishes what is decided, so that the look sees it.
-        if core.settle(&core.pin()).end > written { Tended::Again } else { Tended::Until(due) }
+        let unwritten = core.settle(&core.pin()).end > written;
+        let unsynced = due.is_none() && self.commit.mark(Level::Written) > self.commit.mark(Level::Synced);
+        if unwritten || unsynced { Tended::Again } else { Tended::Until(due) }
     }
 }
 
@@ -252,8 +265,20 @@ pub(crate) fn run(lease: &Lease<Core>) {
 impl Backing for Journal {
     fn acknowledge(&self, core: &Core, end: u64, ack: Option<Ack>) -> Result<(), Stopped> {
         match ack.unwrap_or(self.settings.ack) {
-            Ack::Memory => Ok(()),
-            Ack::Written => self.reach(core, end, Level::Written),
+            // Of a log where that is usual, the thread is woken by the append itself.
+            Ack::Memory if self.settings.ack == Ack::Memory => Ok(()),
+            Ack::Memory => {
+                if let Some(thread) = self.thread.get() {
+                    thread.wake_by_ref();
+                }
+                Ok(())
+            }
+            Ack::Written => {
+                let written = self.reach(core, end, Level::Written);
+                // Somebody has to sync it.
+                self.idle.wake_all();
+                written
+            }
             Ack::Synced => self.reach(core, end, Level::Synced),
         }
     }
@@ -275,13 +300,25 @@ impl Backing for Journal {
     }
 
     fn truncate(&self, floor: u64) {
-        if let Some(_alone) = self.removing.lend(|| ()) {
-            self.parts.remove_before(floor);
+        if let Some(mut oldest) = self.removing.lend(|| self.parts.oldest()) {
+            self.parts.remove_before(floor, &mut oldest);
         }
     }
 
     fn end(&self) -> u64 {
         self.parts.end()
+    }
+
+    fn default_ack(&self) -> Ack {
+        self.settings.ack
+    }
+
+    fn mark(&self, ack: Ack) -> u64 {
+        match ack {
+            Ack::Memory => u64::MAX,
+            Ack::Written => self.commit.mark(Level::Written),
+            Ack::Synced => self.commit.mark(Level::Synced),
+        }
     }
 
     fn read(&self, rest: &mut Range, backwards: bool, query: Option<&Query>) -> Result<Vec<Envelope>, Stopped> {
@@ -326,7 +363,8 @@ impl Journal {
     fn known(&self, id: &str) -> Result<Option<Known>, OpenError> {
         let Some(stream) = self.past.stream(id, self.settings.opened_at)? else { return Ok(None) };
         let mut first = Range { start: stream.first, end: stream.first + 1 };
-        let first = self.past.read(&mut first, false, None)?;
+        // The stream is there even if its first record cannot be read: that is told to whoever reads it.
+        let first = self.past.read(&mut first, false, None).unwrap_or_default();
         let created_at = first.first().and_then(Envelope::time).unwrap_or(Timestamp::MIN);
         Ok(Some(Known { next: stream.next, created: Position::new(stream.first + 1), created_at }))
     }

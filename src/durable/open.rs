@@ -10,7 +10,7 @@ use super::footer::{TRAILER, Trailer};
 use super::frame::FIXED;
 use super::header::{self, Before, Header, LogId, NoHeader, VERSION};
 use super::journal::{self, Journal, Recovered, Scribe, Settings};
-use super::parts::{Part, Parts, name_of, number_of, read_all};
+use super::parts::{Part, Parts, is_unfinished, name_of, number_of, read_all};
 use super::scan::scan;
 use super::storage::{Storage, StoredFile, read_exact};
 use super::writer::{Shape, Writer, clear};
@@ -127,9 +127,15 @@ impl Builder {
         let last = found.last;
         let parts = StdArc::new(Parts::new(storage.clone(), &found.parts));
         let shape = Shape { log: id, bytes: options.file_bytes, longest };
-        let mut writer = Writer::new(storage, parts.clone(), shape, found.number, end);
+        let mut writer = Writer::new(storage.clone(), parts.clone(), shape, found.number, end);
         let mut reopened = None;
         match last {
+            Some(Last::Open { header, file, contents, .. }) if contents.count == 0 => {
+                // It is made again, when there is something to be in it.
+                drop(file);
+                remove(&*storage, &name_of(header.number))?;
+                writer.begin_at(header.number);
+            }
             Some(Last::Open { header, file, contents, end }) if header.longest >= longest => {
                 writer.go_on(header, file, *contents, end);
             }
@@ -223,21 +229,26 @@ fn recover(storage: &dyn Storage) -> Result<Files, OpenError> {
     let names = storage.names().map_err(|error| StorageError::new("list", "", error))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
-    let mut begun = Vec::new();
-    for (at, number) in numbers.iter().enumerate() {
-        if let Some(file) = begin(storage, *number, at + 1 == numbers.len())? {
-            begun.push(file);
-        } else {
-            let name = name_of(*number);
-            let failed = |error| StorageError::new("remove", &name, error);
-            storage.remove(&name).and_then(|()| storage.sync()).map_err(failed)?;
-        }
+    let begun = numbers.iter().map(|number| begin(storage, *number)).collect::<Result<_, _>>()?;
+    let mut files = chain(begun)?;
+    for name in names.iter().filter(|name| is_unfinished(name)) {
+        remove(storage, name)?;
+        files.recovered.unclean = true;
     }
-    chain(begun)
+    if let Some(Last::Open { header, file, .. }) = &files.last {
+        // Whoever was killed may not have synced what is there. From now on it is counted on.
+        let failed = |error| StorageError::new("sync", &name_of(header.number), error);
+        file.sync_all().and_then(|()| storage.sync()).map_err(failed)?;
+    }
+    Ok(files)
 }
 
-/// Opens a file; none when it is the last and was not begun.
-fn begin(storage: &dyn Storage, number: u64, is_last: bool) -> Result<Option<Begun>, OpenError> {
+fn remove(storage: &dyn Storage, name: &str) -> Result<(), StorageError> {
+    storage.remove(name).and_then(|()| storage.sync()).map_err(|error| StorageError::new("remove", name, error))
+}
+
+/// Opens a file.
+fn begin(storage: &dyn Storage, number: u64) -> Result<Begun, OpenError> {
     let name = name_of(number);
     let failed = |error| StorageError::new("open", &name, error);
     let file = storage.open(&name).map_err(failed)?;
@@ -248,7 +259,11 @@ fn begin(storage: &dyn Storage, number: u64, is_last: bool) -> Result<Option<Beg
     let flaw = match Header::decode(&bytes) {
         Ok(header) if header.number == number => {
             let trailer = trailer(&*file, &header, len).map_err(failed)?;
-            return Ok(Some(Begun { header, file, len, trailer }));
+            if trailer.is_some_and(|trailer| !trailer.fits(len)) {
+                let position = Position::new(header.before.index + 1);
+                return Err(Damage { file: name.into(), offset: len, position, flaw: Flaw::Footer }.into());
+            }
+            return Ok(Begun { header, file, len, trailer });
         }
         Ok(_) => Flaw::Foreign,
         Err(NoHeader::Version(version)) => {
@@ -256,12 +271,6 @@ fn begin(storage: &dyn Storage, number: u64, is_last: bool) -> Result<Option<Beg
         }
         Err(NoHeader::Damaged) => Flaw::Header,
     };
-    if is_last && flaw == Flaw::Header {
-        let rest = read_all(&*file, len).map_err(failed)?;
-        if rest.iter().skip(header::LEN).all(|byte| *byte == 0) {
-            return Ok(None);
-        }
-    }
     Err(Damage { file: name.into(), offset: 0, position: Position::NONE, flaw }.into())
 }
 
@@ -269,7 +278,7 @@ fn trailer(file: &dyn StoredFile, header: &Header, len: u64) -> io::Result<Optio
     let Some(at) = len.checked_sub(TRAILER as u64).filter(|at| *at >= header::LEN as u64) else { return Ok(None) };
     let mut bytes = [0; TRAILER];
     read_exact(file, &mut bytes, at)?;
-    Ok(Trailer::decode(header, len, &bytes))
+    Ok(Trailer::decode(header, &bytes))
 }
 
 /// Sees whether each file goes on where the one before ends.
@@ -320,7 +329,7 @@ fn chain(begun: Vec<Begun>) -> Result<Files, OpenError> {
             files.parts.push(StdArc::new(Part::known(header, contents, scanned.end)));
         }
         if next.is_none() {
-            (files.recovered.unclean, files.recovered.torn_bytes) = (scanned.contents.count > 0, scanned.torn);
+            (files.recovered.unclean, files.recovered.torn_bytes) = (true, scanned.torn);
             if scanned.torn > 0 {
                 clear(&*file, scanned.end).map_err(|error| StorageError::new("cut", &name, error))?;
             }

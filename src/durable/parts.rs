@@ -1,6 +1,8 @@
 //! The files of a log, as far as they are read: all that are full, and of the one that is being written what was there when the
 //! log was opened. The list is replaced when a file is full; a part in it never changes.
 
+use std::io;
+
 use once_cell::race::OnceBox;
 
 use super::contents::Contents;
@@ -18,6 +20,16 @@ const KEPT: usize = 8;
 /// The name of a file.
 pub(crate) fn name_of(number: u64) -> String {
     format!("{number:016}.seg")
+}
+
+/// The name of a file until it has a header.
+pub(crate) fn unfinished_name_of(number: u64) -> String {
+    format!("{number:016}.new")
+}
+
+/// Whether a file of ours was not given its name.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(".new").is_some_and(|digits| number_of(&format!("{digits}.seg")).is_some())
 }
 
 /// The number of a file of ours.
@@ -130,19 +142,29 @@ impl Parts {
         });
     }
 
-    /// Removes files whose records all come before an index, but the last. One that cannot be removed is left for the next time.
-    pub(crate) fn remove_before(&self, index: u64) {
-        let mut gone = Vec::new();
+    /// Number of the first file of them.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.list.load().get().and_then(|list| list.first()).map_or(1, |part| part.header.number)
+    }
+
+    /// Removes files whose records all come before an index, but the last. One that cannot be removed is left for the next time:
+    /// `oldest` is the number of the first that is not removed.
+    pub(crate) fn remove_before(&self, index: u64, oldest: &mut u64) {
         self.list.change(|list| {
             let list = list?;
             let count = list.iter().take(list.len().saturating_sub(1)).take_while(|part| part.end <= index).count();
-            gone = list[..count].to_vec();
             (count > 0).then(|| Some(list[count..].to_vec()))
         });
-        // From the first on: whatever stops this, what is left is one piece.
-        let removed = gone.iter().try_for_each(|part| self.storage.remove(&part.name()));
-        if !gone.is_empty() && removed.is_ok() {
-            let _ = self.storage.sync();
+        // From the first on, and each for good before the next: whatever stops this, what is left is one piece.
+        while *oldest < self.oldest() {
+            let removed = match self.storage.remove(&name_of(*oldest)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            };
+            if removed.and_then(|()| self.storage.sync()).is_err() {
+                return;
+            }
+            *oldest += 1;
         }
     }
 

@@ -203,14 +203,21 @@ impl Past {
 
     /// How many revisions of a stream come before an index.
     pub(crate) fn count_before(&self, id: &str, index: u64) -> Result<u64, OpenError> {
-        let mut count = 0;
-        for part in self.parts.between(0, index) {
+        let mut count = None;
+        let is_whole = self.parts.first() == 0;
+        for part in self.parts.between(0, u64::MAX) {
+            if part.first() >= index && (count.is_some() || is_whole) {
+                break;
+            }
+            if !self.parts.may_have(&part, id)? {
+                continue;
+            }
             let loaded = self.parts.load(&part)?;
             let Some(there) = loaded.contents.stream(id) else { continue };
             let before = |place: &u32| part.first() + u64::from(*place) < index;
-            count = there.first + there.places.partition_point(before) as u64;
+            count = Some(there.first + there.places.partition_point(before) as u64);
         }
-        Ok(count)
+        Ok(count.unwrap_or(0))
     }
 
     /// The streams that begin before an index, in order, with the index of their first record.

@@ -1,6 +1,6 @@
 //! Writing records to files, one behind the other.
 //!
-//! A file is begun with a header, synced before anything follows. Frames are collected in a buffer and written in one piece;
+//! A file is begun under another name, with a header; when that is synced, it gets its own. Frames are collected in a buffer and written in one piece;
 //! ahead of them the file is filled with zeros, a step at a time, so that a sync has no more to do than to write data. A file
 //! that is long enough is synced, gets its footer, is synced again, and only then the next one is begun: so of two files that
 //! have records the first is whole. Every step may be the last one before a power cut: `scan` says what that leaves.
@@ -11,7 +11,7 @@ use super::contents::{Contents, Item};
 use super::error::{OpenError, StorageError};
 use super::footer::{self, Trailer};
 use super::header::{self, Before, Header, LogId};
-use super::parts::{Part, Parts, name_of};
+use super::parts::{Part, Parts, name_of, unfinished_name_of};
 use super::storage::{Storage, StoredFile};
 use crate::sync::StdArc;
 
@@ -91,6 +91,11 @@ impl Writer {
             Some(Current { name, file, header, seed, contents, end, written, room, dirty: false, synced: true });
     }
 
+    /// The next file has this number: there is none yet.
+    pub(crate) fn begin_at(&mut self, number: u64) {
+        self.number = number;
+    }
+
     /// Index after the last record that was taken.
     pub(crate) fn next(&self) -> u64 {
         self.current.as_ref().map_or(self.before.index, |current| current.contents.end())
@@ -163,7 +168,7 @@ impl Writer {
         file.write(&footer, end).map_err(failed)?;
         file.set_len(len).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        let trailer = Trailer::decode(&header, len, &footer[footer.len() - footer::TRAILER..]);
+        let trailer = Trailer::decode(&header, &footer[footer.len() - footer::TRAILER..]);
         let trailer = trailer.expect("what was encoded is decoded");
         (self.number, self.before) = (header.number + 1, contents.after());
         self.parts.add(&StdArc::new(Part::sealed(header, trailer)));
@@ -181,12 +186,13 @@ impl Writer {
         let failed = |error| StorageError::new("begin", &name, error);
         let header =
             Header { log: self.shape.log, number: self.number, before: self.before, longest: self.shape.longest };
-        let file = self.storage.create(&name).map_err(failed)?;
-        self.storage.sync().map_err(failed)?;
+        let unfinished = unfinished_name_of(self.number);
+        let file = self.storage.create(&unfinished).map_err(failed)?;
         let mut zeros = vec![0; usize::try_from(AHEAD.min(self.shape.bytes)).unwrap_or_default()];
         zeros[..header::LEN].copy_from_slice(&header.encode());
         file.write(&zeros, 0).map_err(failed)?;
         file.sync_all().map_err(failed)?;
+        self.storage.rename(&unfinished, &name).and_then(|()| self.storage.sync()).map_err(failed)?;
         let (written, room, seed) = (header::LEN as u64, zeros.len() as u64, header.seed());
         let contents = Contents::new(self.before);
         let end = written;

@@ -93,6 +93,12 @@ pub(crate) trait Backing: Any + Send + Sync {
     /// Indexes before this one are removed: nobody reads them any more.
     fn truncate(&self, floor: u64);
 
+    /// What appends wait for that do not say it.
+    fn default_ack(&self) -> Ack;
+
+    /// Index after the last record that is as safe as this.
+    fn mark(&self, ack: Ack) -> u64;
+
     /// From this index on records are only in memory.
     fn end(&self) -> u64;
 
@@ -143,6 +149,11 @@ pub(crate) fn cause(core: &Core) -> Option<Stopped> {
 }
 
 impl Core {
+    /// Index after the last record that is as safe as `ack`: in a log in memory all are.
+    pub(crate) fn mark(&self, ack: Ack) -> u64 {
+        self.backing().map_or(u64::MAX, |backing| backing.mark(ack))
+    }
+
     /// How many revisions of a stream have positions up to `end`. The caller has seen everything up to `end` finished.
     pub(crate) fn count_of(&self, entry: &Entry, end: u64, guard: &Guard) -> u64 {
         let Some(backing) = self.backing() else { return entry.index.count(end, guard) };

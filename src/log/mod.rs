@@ -105,8 +105,9 @@ pub fn nearly_full_log(left: u64) -> Log {
     Builder::new().segment_slots(2).no_clock().build_at(append::LIMIT - left).unwrap()
 }
 
+pub(crate) use backing::Backing;
 #[cfg(feature = "durable")]
-pub(crate) use backing::{Backing, Known};
+pub(crate) use backing::Known;
 #[cfg(feature = "durable")]
 pub(crate) use builder::Start;
 pub(crate) use core::{Core, HELPED, LOST, REFUSED};

@@ -3,7 +3,7 @@
 //! What is next is looked for in its slot: one load, when the slot lies in the held segment, and no pin. A slot that is done
 //! is visible, and so is everything before it (S1); inside a batch the end decides.
 
-use super::backing::Stopped;
+use super::backing::{Ack, Stopped, cause};
 use super::cursor::{Held, Range};
 use super::envelope::Envelope;
 use super::handle::Log;
@@ -16,6 +16,8 @@ pub(crate) struct Tail {
     next: u64,
     /// An end of the log: what is before it is visible.
     end: u64,
+    /// How safe what is met has to be.
+    ack: Ack,
     /// What is next, read from what the log rests on.
     recalled: std::vec::IntoIter<Envelope>,
 }
@@ -34,8 +36,8 @@ pub(crate) enum Step {
 }
 
 impl Tail {
-    pub(crate) fn new(log: Log, next: u64) -> Self {
-        Self { held: Held::new(log), next, end: 0, recalled: Vec::new().into_iter() }
+    pub(crate) fn new(log: Log, next: u64, ack: Ack) -> Self {
+        Self { held: Held::new(log), next, end: 0, ack, recalled: Vec::new().into_iter() }
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -62,11 +64,18 @@ impl Tail {
                 self.next = first;
                 return Step::Removed(removed);
             }
+            if self.ack != Ack::Memory && self.next >= self.held.log.core().mark(self.ack) {
+                // It will never be as safe when the log has stopped.
+                return cause(self.held.log.core()).map_or(Step::End, Step::Unreadable);
+            }
             if !self.is_visible() {
                 if !self.is_closed() {
                     return Step::End;
                 }
                 // It may have been appended between the two looks, and the log closed after that.
+                if self.ack != Ack::Memory && self.next >= self.held.log.core().mark(self.ack) {
+                    return Step::End;
+                }
                 if !self.is_visible() {
                     return Step::Closed;
                 }

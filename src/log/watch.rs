@@ -85,6 +85,15 @@ impl Core {
         word != 0 && (Interest::is_for_all(word) || entry.interest.word() != 0)
     }
 
+    /// The word of a stream that is known.
+    #[cfg(feature = "durable")]
+    pub(crate) fn with_interest(&self, stream: &str, work: impl FnOnce(&Interest)) {
+        if let Some(entry) = self.directory.get(stream, &self.pin()) {
+            // SAFETY: entries live as long as the log.
+            work(unsafe { &entry.as_ref().interest });
+        }
+    }
+
     /// Where the log ends, for one who relies on what it did or saw of a set: whoever appends from there on sees it, too.
     pub(crate) fn settle_watched(&self, guard: &Guard) -> u64 {
         // Release: pairs with the load in `word`, which comes after this when its swap comes after the fence of `settle`.

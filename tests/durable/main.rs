@@ -2,5 +2,15 @@
 #![allow(clippy::pedantic, reason = "tests are read, not called")]
 
 mod basics;
+mod bytes;
+mod careful;
 mod contract;
+mod crash;
+mod crash_check;
+mod crash_disk;
+mod crash_images;
+mod faults;
+mod locks;
 mod lockstep;
+mod rot;
+mod segment;
