@@ -12,8 +12,6 @@ use super::telemetry;
 use super::waiting::Waiters;
 use crate::log::{Envelope, Interest, Log, Watcher};
 use crate::model::{Failure, Failures, Position};
-#[cfg(feature = "durable")]
-use crate::sync::fence;
 use crate::sync::{Arc, AtomicU64, CopyOnWrite, Loaded, Ordering, Tally, turn};
 
 /// A hook of the user's for failures.
@@ -107,13 +105,12 @@ impl Delivery {
     /// More is written, or synced: those look again who wait for that.
     #[cfg(feature = "durable")]
     pub(crate) fn marks_moved(&self, core: &crate::log::Core) {
-        // SeqCst: pairs with the fence in `Waiters::register`: who begins to wait says so before, and looks at the marks after.
-        fence(Ordering::SeqCst);
-        // Relaxed: the fence orders it.
+        self.waiters.wake_each(|| core.interest.remove(Interest::WAITING));
+        // Relaxed: the fence in `wake_each` orders it after what the caller did, and that in `register` the count before the
+        // look at the marks.
         if self.careful.load(Ordering::Relaxed) == 0 {
             return;
         }
-        self.waiters.wake_each(|| core.interest.remove(Interest::WAITING));
         self.streams.for_each(|topic| {
             core.with_interest(topic.key(), |interest| {
                 topic.waiters.wake_each(|| interest.remove(Interest::WAITING));

@@ -53,6 +53,10 @@ mod scan;
 mod storage;
 mod writer;
 
+#[cfg(doc)]
+#[doc = include_str!("format.md")]
+pub mod format {}
+
 /// For models.
 #[cfg(any(loom, annals_shuttle))]
 #[doc(hidden)]

@@ -10,6 +10,7 @@ mod crash_check;
 mod crash_disk;
 mod crash_images;
 mod faults;
+mod format;
 mod locks;
 mod lockstep;
 mod rot;
