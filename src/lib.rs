@@ -28,6 +28,7 @@
 //! | 5 | [`replica`] | the last value of a key, kept up to date by what is published to it, over any transport |
 //! | 4 | [`sourcing`] | events as values, aggregates, decisions, projections, services |
 //! | 4 | [`store`] | the interface of all backends; messages with sessions and filters; commands; values as payloads |
+//! | 4 | `durable` | the log on disk: files, group commit, recovery (built with the feature `durable`) |
 //! | 3 | `delivery` | subscribers, in order and inline; followers; the bus; metrics |
 //! | 2 | `log` | slots, segments, streams, append, read, retention; the only `unsafe` |
 //! | 1 | `model` | names, messages, expectations, conditions, queries, errors |
@@ -52,8 +53,8 @@ pub mod guide {}
 
 pub use bytes;
 
-/// The README's code is compiled and run with the tests.
-#[cfg(doctest)]
+/// The README's code is compiled and run with the tests of all features.
+#[cfg(all(doctest, feature = "durable"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

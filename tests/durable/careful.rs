@@ -71,7 +71,9 @@ fn a_subscriber_may_ask_for_what_the_disk_has() {
     log.append("s", event()).unwrap();
     assert_eq!(met.recv_timeout(PATIENCE).unwrap(), (Ack::Memory, false));
     assert_eq!(met.recv_timeout(PATIENCE).unwrap(), (Ack::Synced, true));
-    subscriptions.into_iter().for_each(|subscription| drop(subscription.close()));
+    for subscription in subscriptions {
+        subscription.close();
+    }
 }
 
 /// A follower that asks for what the disk has, of the log or of a stream, gets nothing else, and is woken when the disk has it.
