@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::commit::{Commit, Level, Medium};
 use super::contents::Item;
-use super::error::OpenError;
+use super::error::{OpenError, RemovalError};
 use super::header::LogId;
 use super::parts::{Part, Parts};
 use super::past::Past;
+use super::removal::Removal;
 use super::writer::{Taken, Writer};
 use crate::delivery::{Delivery, Waiter};
-use crate::log::{Ack, Backing, Core, Envelope, Interest, Known, Lease, Log, Pool, Range, Record, Stopped};
+use crate::log::{Ack, Backing, Core, Envelope, Interest, Known, Lease, Log, Range, Record, Stopped};
 use crate::model::{Position, Query, Recorded, Timestamp};
 use crate::sync::{Arc, AtomicU64, Ordering, StdArc, wait};
 
@@ -29,7 +30,7 @@ pub struct Journal {
     thread: once_cell::race::OnceBox<std::task::Waker>,
     /// Index up to which somebody who does not block waits for the disk.
     wanted: AtomicU64,
-    removing: Pool<(), 1>,
+    removal: Removal,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -124,6 +125,7 @@ impl Journal {
     pub(crate) fn new(
         scribe: Scribe,
         parts: StdArc<Parts>,
+        removal: Removal,
         settings: Settings,
         recovered: Recovered,
         lock: Box<dyn Send + Sync>,
@@ -137,7 +139,7 @@ impl Journal {
             lease: StdArc::new(Lease::new()),
             thread: once_cell::race::OnceBox::new(),
             wanted: AtomicU64::new(0),
-            removing: Pool::new(),
+            removal,
             _lock: lock,
         }
     }
@@ -176,6 +178,21 @@ impl Journal {
         self.commit.failure().cloned()
     }
 
+    /// Why what was removed last may be there again after the log was opened anew; none when it will not. No file was removed
+    /// then; the next removal tries again.
+    pub fn removal_failure(&self) -> Option<RemovalError> {
+        self.removal.failure()
+    }
+
+    /// Removes what retention asks for now, or as of the last record.
+    pub(crate) fn retain(&self, core: &Core, now: Timestamp) {
+        let end = core.end(&core.pin());
+        if let Some(floor) = self.removal.due(end, now) {
+            // The floor may have been raised to where no file ended then.
+            core.truncate(floor.max(core.first()));
+        }
+    }
+
     /// After a failure nothing is appended, and whoever waits is told.
     fn stop_if_failed(&self, core: &Core) {
         if self.commit.failure().is_some() {
@@ -189,6 +206,11 @@ impl Journal {
         if reached.is_err() {
             self.stop_if_failed(core);
         }
+        if self.removal.should_look()
+            && let Some(thread) = self.thread.get()
+        {
+            thread.wake_by_ref();
+        }
         reached
     }
 
@@ -197,6 +219,9 @@ impl Journal {
         let end = core.end(&core.pin());
         if self.commit.failure().is_some() {
             return Tended::Until(None);
+        }
+        if self.removal.should_look() {
+            self.retain(core, Timestamp::MIN);
         }
         let (written, synced) = (self.commit.mark(Level::Written), self.commit.mark(Level::Synced));
         // Relaxed: who wants it wakes this thread after saying so.
@@ -274,10 +299,15 @@ impl Backing for Journal {
         });
     }
 
-    fn truncate(&self, floor: u64) {
-        if let Some(_alone) = self.removing.lend(|| ()) {
-            self.parts.remove_before(floor);
+    fn truncate(&self, core: &Core, floor: u64) {
+        match self.reach(core, floor, Level::Synced) {
+            Ok(()) => self.removal.keep(floor),
+            Err(stopped) => self.removal.fail(&stopped.into()),
         }
+    }
+
+    fn maintain(&self, core: &Core) {
+        self.retain(core, core.config.time.now());
     }
 
     fn end(&self) -> u64 {
@@ -325,9 +355,14 @@ impl Backing for Journal {
 impl Journal {
     fn known(&self, id: &str) -> Result<Option<Known>, OpenError> {
         let Some(stream) = self.past.stream(id, self.settings.opened_at)? else { return Ok(None) };
-        let mut first = Range { start: stream.first, end: stream.first + 1 };
-        let first = self.past.read(&mut first, false, None)?;
-        let created_at = first.first().and_then(Envelope::time).unwrap_or(Timestamp::MIN);
+        let created_at = match stream.first_time {
+            Some(time) => Timestamp::from_nanos(time),
+            None => {
+                let mut first = Range { start: stream.first, end: stream.first + 1 };
+                let first = self.past.read(&mut first, false, None)?;
+                first.first().and_then(Envelope::time).unwrap_or(Timestamp::MIN)
+            }
+        };
         Ok(Some(Known { next: stream.next, created: Position::new(stream.first + 1), created_at }))
     }
 }

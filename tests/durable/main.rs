@@ -4,3 +4,4 @@
 mod basics;
 mod contract;
 mod lockstep;
+mod retention;
