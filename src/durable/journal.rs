@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::commit::{Commit, Level, Medium};
 use super::contents::Item;
-use super::error::{OpenError, RemovalError};
+use super::error::{Flaw, OpenError, RemovalError, StorageError};
 use super::header::LogId;
+use super::notes::Notes;
 use super::parts::{Part, Parts};
 use super::past::Past;
 use super::removal::Removal;
@@ -31,6 +32,7 @@ pub struct Journal {
     /// Index up to which somebody who does not block waits for the disk.
     wanted: AtomicU64,
     removal: Removal,
+    notes: Notes,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -126,6 +128,7 @@ impl Journal {
         scribe: Scribe,
         parts: StdArc<Parts>,
         removal: Removal,
+        notes: Notes,
         settings: Settings,
         recovered: Recovered,
         lock: Box<dyn Send + Sync>,
@@ -140,6 +143,7 @@ impl Journal {
             thread: once_cell::race::OnceBox::new(),
             wanted: AtomicU64::new(0),
             removal,
+            notes,
             _lock: lock,
         }
     }
@@ -182,6 +186,21 @@ impl Journal {
     /// then; the next removal tries again.
     pub fn removal_failure(&self) -> Option<RemovalError> {
         self.removal.failure()
+    }
+
+    /// What a consumer has noted beside the log. Blocks on the disk.
+    pub(crate) fn note(&self, name: &str) -> Result<Option<Vec<u8>>, OpenError> {
+        self.notes.load(name)
+    }
+
+    /// Notes something for a consumer, in place of what was noted. Blocks on the disk.
+    pub(crate) fn keep_note(&self, name: &str, note: &[u8]) -> Result<(), StorageError> {
+        self.notes.save(name, note)
+    }
+
+    /// A note that says what cannot be.
+    pub(crate) fn misplaced_note(name: &str, flaw: Flaw) -> OpenError {
+        Notes::misplaced(name, flaw)
     }
 
     /// Removes what retention asks for now, or as of the last record.

@@ -47,6 +47,7 @@ mod footer;
 mod frame;
 mod header;
 mod journal;
+mod notes;
 mod open;
 mod parts;
 mod past;

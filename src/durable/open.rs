@@ -11,6 +11,7 @@ use super::footer::{TRAILER, Trailer};
 use super::frame::FIXED;
 use super::header::{self, Before, Header, LogId, NoHeader, VERSION};
 use super::journal::{self, Journal, Recovered, Scribe, Settings};
+use super::notes::{Notes, is_new_note};
 use super::parts::{Part, Parts, name_of, number_of, read_all};
 use super::removal::{Removal, remove};
 use super::scan::scan;
@@ -132,6 +133,7 @@ impl Builder {
         let last = found.last;
         let floor = found.floor.unwrap_or_else(|| Floor::nothing(id));
         let parts = StdArc::new(Parts::new(storage.clone(), &found.parts, &floor));
+        let notes = Notes::new(storage.clone(), id);
         let removal = Removal::new(storage.clone(), parts.clone(), retention, floor);
         let shape = Shape { log: id, bytes: options.file_bytes, longest };
         let mut writer = Writer::new(storage, parts.clone(), shape, found.number, end);
@@ -156,7 +158,8 @@ impl Builder {
             opened_at: end.index,
             streams: end.streams,
         };
-        let journal = Journal::new(Scribe::new(writer, reopened), parts, removal, settings, found.recovered, lock);
+        let journal =
+            Journal::new(Scribe::new(writer, reopened), parts, removal, notes, settings, found.recovered, lock);
         attach(log, journal, options.ack)
     }
 }
@@ -247,7 +250,7 @@ fn recover(storage: &dyn Storage) -> Result<Files, OpenError> {
         }
     }
     let files = chain(begun, floor)?;
-    let unfinished = names.into_iter().filter(|name| floor::is_new_name(name));
+    let unfinished = names.into_iter().filter(|name| floor::is_new_name(name) || is_new_note(name));
     let going: Vec<String> = going.into_iter().map(name_of).chain(unfinished).collect();
     going.iter().try_for_each(|name| remove(storage, name))?;
     if !going.is_empty() {

@@ -2,6 +2,7 @@
 #![allow(clippy::pedantic, reason = "tests are read, not called")]
 
 mod basics;
+mod checkpoints;
 mod contract;
 mod lockstep;
 mod retention;
