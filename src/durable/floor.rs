@@ -150,11 +150,6 @@ pub(crate) fn new_name(name: &str) -> String {
     format!("{name}.new")
 }
 
-/// Whether a file was to take the place of another, and did not come to it.
-pub(crate) fn is_new_name(name: &str) -> bool {
-    name.strip_suffix(".new").is_some_and(|of| of == NAME)
-}
-
 /// Puts a small file in the place of the one before: after a crash there is the one or the other, whole.
 pub(crate) fn replace(storage: &dyn Storage, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
     let new = new_name(name);

@@ -12,7 +12,8 @@ use super::header::LogId;
 use super::notes::Notes;
 use super::parts::{Part, Parts};
 use super::past::Past;
-use super::removal::Removal;
+use super::removal::{Hold, Removal};
+use super::storage::Storage;
 use super::writer::{Taken, Writer};
 use crate::delivery::{Delivery, Waiter};
 use crate::log::{Ack, Backing, Core, Envelope, Interest, Known, Lease, Log, Range, Record, Stopped};
@@ -201,6 +202,20 @@ impl Journal {
     /// A note that says what cannot be.
     pub(crate) fn misplaced_note(name: &str, flaw: Flaw) -> OpenError {
         Notes::misplaced(name, flaw)
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        self.parts.storage()
+    }
+
+    /// No file goes until the result is dropped.
+    pub(crate) fn hold(&self) -> Hold<'_> {
+        self.removal.hold()
+    }
+
+    /// Index after the last record that got so far.
+    pub(crate) fn mark(&self, level: Level) -> u64 {
+        self.commit.mark(level)
     }
 
     /// Removes what retention asks for now, or as of the last record.

@@ -37,6 +37,7 @@
 //! When the disk fails, the log stops: every append is refused with the same [`Stopped`](crate::Stopped), and reading goes on.
 //! A sync that failed is not tried again.
 
+mod backup;
 mod commit;
 mod contents;
 mod directory;
@@ -56,6 +57,7 @@ mod scan;
 mod storage;
 mod writer;
 
+pub use backup::BackupError;
 /// For models.
 #[cfg(any(loom, annals_shuttle))]
 #[doc(hidden)]

@@ -53,11 +53,6 @@ pub(crate) fn is_note(file: &str) -> bool {
     file.starts_with(PREFIX) && !file.ends_with(".new")
 }
 
-/// Whether a file was to become one, and did not come to it.
-pub(crate) fn is_new_note(file: &str) -> bool {
-    file.starts_with(PREFIX) && file.ends_with(".new")
-}
-
 fn damage(name: &str, flaw: Flaw) -> OpenError {
     Damage { file: name_of(name).into(), offset: 0, position: Position::NONE, flaw }.into()
 }
@@ -131,6 +126,6 @@ mod tests {
         let long = "é".repeat(200);
         assert!(name_of(&long).len() < 200);
         assert_ne!(name_of(&long), name_of(&format!("{long}a")));
-        assert!(is_note(&name_of(&long)) && !is_new_note(&name_of(&long)));
+        assert!(is_note(&name_of(&long)));
     }
 }

@@ -11,7 +11,7 @@ use super::footer::{TRAILER, Trailer};
 use super::frame::FIXED;
 use super::header::{self, Before, Header, LogId, NoHeader, VERSION};
 use super::journal::{self, Journal, Recovered, Scribe, Settings};
-use super::notes::{Notes, is_new_note};
+use super::notes::{Notes, is_note};
 use super::parts::{Part, Parts, name_of, number_of, read_all};
 use super::removal::{Removal, remove};
 use super::scan::scan;
@@ -139,6 +139,13 @@ impl Builder {
         let mut writer = Writer::new(storage, parts.clone(), shape, found.number, end);
         let mut reopened = None;
         match last {
+            // It has no record yet, and is begun anew as it is to be.
+            Some(Last::Open { header, file, contents, end }) if contents.count == 0 => {
+                let header = Header { longest, ..header };
+                let failed = |error| StorageError::new("begin", &name_of(header.number), error);
+                file.write(&header.encode(), 0).and_then(|()| file.sync_all()).map_err(failed)?;
+                writer.go_on(header, file, *contents, end);
+            }
             Some(Last::Open { header, file, contents, end }) if header.longest >= longest => {
                 writer.go_on(header, file, *contents, end);
             }
@@ -182,7 +189,7 @@ fn random() -> Result<LogId, StorageError> {
     Ok(LogId(id))
 }
 
-fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>, OpenError> {
+pub(super) fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>, OpenError> {
     let locked = storage.lock().map_err(|error| StorageError::new("lock", &storage.name(), error))?;
     locked.map_err(|holder| OpenError::Locked { directory: storage.name().into(), holder: holder.into() })
 }
@@ -250,13 +257,19 @@ fn recover(storage: &dyn Storage) -> Result<Files, OpenError> {
         }
     }
     let files = chain(begun, floor)?;
-    let unfinished = names.into_iter().filter(|name| floor::is_new_name(name) || is_new_note(name));
+    let unfinished = names.into_iter().filter(|name| is_unfinished(name));
     let going: Vec<String> = going.into_iter().map(name_of).chain(unfinished).collect();
     going.iter().try_for_each(|name| remove(storage, name))?;
     if !going.is_empty() {
         storage.sync().map_err(|error| StorageError::new("sync", "", error))?;
     }
     Ok(files)
+}
+
+/// Whether a file was to take the place of another, or its name, and did not come to it.
+fn is_unfinished(name: &str) -> bool {
+    let of = name.strip_suffix(".new");
+    of.is_some_and(|of| of == floor::NAME || is_note(of) || number_of(of).is_some())
 }
 
 impl Files {
@@ -381,6 +394,8 @@ fn chain(begun: Vec<Begun>, floor: Option<Floor>) -> Result<Files, OpenError> {
             if scanned.torn > 0 {
                 clear(&*file, scanned.end).map_err(|error| StorageError::new("cut", &name, error))?;
             }
+            // A process that was killed may have left what the system has, and the disk has not: from here on it counts as synced.
+            file.sync_all().map_err(|error| StorageError::new("sync", &name, error))?;
             let contents = Box::new(scanned.contents);
             files.last = Some(Last::Open { header, file, contents, end: scanned.end });
         }

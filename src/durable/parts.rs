@@ -82,6 +82,14 @@ impl Part {
         }
     }
 
+    /// What the file holds, when its end does not say so.
+    pub(crate) fn contents_without_footer(&self) -> Option<&Contents> {
+        match &self.source {
+            Source::Footer(_) => None,
+            Source::Known(contents) => Some(contents),
+        }
+    }
+
     pub(crate) fn name(&self) -> String {
         name_of(self.header.number)
     }
@@ -135,6 +143,10 @@ impl Parts {
         parts.list.change(|_| Some(Some(list.to_vec())));
         parts.gone.change(|_| Some(Some(floor.streams.clone())));
         parts
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.storage
     }
 
     /// Adds a part at the end, in place of the last one if that is of the same file.
