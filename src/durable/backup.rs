@@ -85,16 +85,16 @@ impl Log {
         }
         let name = directory.as_ref().display().to_string();
         let made = Directory::create(directory).map_err(|error| StorageError::new("make directory", &name, error))?;
-        self.backup_on(made)
+        self.backup_on(&made)
     }
 
     /// Copies a log on disk to a storage: as [`backup`](Self::backup).
     ///
     /// # Errors
     /// [`BackupError`].
-    pub fn backup_on(&self, storage: impl Storage) -> Result<Position, BackupError> {
+    pub fn backup_on(&self, storage: &dyn Storage) -> Result<Position, BackupError> {
         let journal = self.journal().ok_or(BackupError::InMemory)?;
-        let _lock = lock(&storage)?;
+        let _lock = lock(storage)?;
         let names = storage.names().map_err(|error| StorageError::new("list", "", error))?;
         let is_ours = |name: &&String| {
             let name = name.strip_suffix(".new").unwrap_or(name);
@@ -104,7 +104,7 @@ impl Log {
             let (directory, file) = (storage.name().into(), file.as_str().into());
             return Err(BackupError::Occupied { directory, file });
         }
-        Ok(Backup { journal, from: journal.storage(), to: &storage }.run()?)
+        Ok(Backup { journal, from: journal.storage(), to: storage }.run()?)
     }
 }
 
@@ -128,7 +128,7 @@ impl Backup<'_> {
         let full = hold.parts.last().map_or(0, |part| part.end);
         // What is in a file that is full is synced, whether the mark has been moved yet or not.
         let end = self.journal.mark(Level::Synced).max(full);
-        if hold.floor.floor > 0 {
+        if hold.floor.first > 0 {
             floor::replace(self.to, floor::NAME, &hold.floor.encode())?;
         }
         let (number, index, full) = match hold.parts.split_last() {

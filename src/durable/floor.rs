@@ -52,7 +52,7 @@ pub(crate) struct Gone {
 pub(crate) struct Floor {
     pub(crate) log: LogId,
     /// Indexes before this one are removed.
-    pub(crate) floor: u64,
+    pub(crate) first: u64,
     /// Number of the first file that is kept.
     pub(crate) number: u64,
     /// Index of its first record.
@@ -63,7 +63,7 @@ pub(crate) struct Floor {
 impl Floor {
     /// Nothing was removed.
     pub(crate) fn nothing(log: LogId) -> Self {
-        Self { log, floor: 0, number: 1, kept: 0, streams: BTreeMap::new() }
+        Self { log, first: 0, number: 1, kept: 0, streams: BTreeMap::new() }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -71,7 +71,7 @@ impl Floor {
         to.extend_from_slice(&VERSION.to_le_bytes());
         to.extend_from_slice(&[0; 4]);
         to.extend_from_slice(&self.log.0);
-        for number in [self.floor + 1, self.number, self.kept + 1, self.streams.len() as u64] {
+        for number in [self.first + 1, self.number, self.kept + 1, self.streams.len() as u64] {
             to.extend_from_slice(&number.to_le_bytes());
         }
         for (id, gone) in &self.streams {
@@ -88,24 +88,24 @@ impl Floor {
     /// The version is looked at before the checksum: a later format may have another.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
         let damaged = |flaw| Damage { file: NAME.into(), offset: 0, position: Position::NONE, flaw };
-        let fields = checked(NAME, MAGIC, VERSION, bytes)?;
+        let fields = checked(NAME, *MAGIC, VERSION, bytes)?;
         Self::read(fields).ok_or_else(|| damaged(Flaw::Fields).into())
     }
 
     fn read(mut fields: Fields<'_>) -> Option<Self> {
         let log = LogId(fields.take(16)?.try_into().ok()?);
-        let floor = fields.u64()?.checked_sub(1)?;
+        let first = fields.u64()?.checked_sub(1)?;
         let (number, kept) = (fields.u64()?, fields.u64()?.checked_sub(1)?);
-        let mut streams = BTreeMap::new();
+        let mut streams: BTreeMap<Box<str>, Gone> = BTreeMap::new();
         for _ in 0..fields.u64()? {
             let id = fields.short()?;
-            let (next, first) = (fields.varint()?, fields.varint()?.checked_sub(1)?);
-            if streams.last_key_value().is_some_and(|(last, _): (&Box<str>, _)| **last >= *id) {
+            let (next, begun) = (fields.varint()?, fields.varint()?.checked_sub(1)?);
+            if streams.last_key_value().is_some_and(|last| **last.0 >= *id) {
                 return None;
             }
-            streams.insert(id.into(), Gone { next, first, time: fields.i64()? });
+            streams.insert(id.into(), Gone { next, first: begun, time: fields.i64()? });
         }
-        fields.0.is_empty().then_some(Self { log, floor, number, kept, streams })
+        fields.0.is_empty().then_some(Self { log, first, number, kept, streams })
     }
 
     /// What a storage has of it.
@@ -115,10 +115,10 @@ impl Floor {
 }
 
 /// The fields of a small file: after its magic number, its version and four zeros, and before its checksum.
-pub(crate) fn checked<'b>(file: &str, magic: &[u8; 8], version: u32, bytes: &'b [u8]) -> Result<Fields<'b>, OpenError> {
+pub(crate) fn checked<'b>(file: &str, magic: [u8; 8], version: u32, bytes: &'b [u8]) -> Result<Fields<'b>, OpenError> {
     let damaged = |flaw| Damage { file: file.into(), offset: 0, position: Position::NONE, flaw };
     let mut fields = Fields(bytes);
-    if fields.take(8) != Some(magic) {
+    if fields.take(8) != Some(&magic) {
         return Err(damaged(Flaw::Header).into());
     }
     let Some(there) = fields.u32() else { return Err(damaged(Flaw::Header).into()) };
@@ -174,7 +174,7 @@ mod tests {
         let streams =
             [("a", Gone { next: 7, first: 0, time: i64::MIN }), ("b-1", Gone { next: 300, first: 41, time: -5 })];
         let streams = streams.map(|(id, gone)| (id.into(), gone)).into();
-        Floor { log: LogId(*b"0123456789abcdef"), floor: 900, number: 4, kept: 850, streams }
+        Floor { log: LogId(*b"0123456789abcdef"), first: 900, number: 4, kept: 850, streams }
     }
 
     #[test]

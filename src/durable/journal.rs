@@ -389,13 +389,12 @@ impl Backing for Journal {
 impl Journal {
     fn known(&self, id: &str) -> Result<Option<Known>, OpenError> {
         let Some(stream) = self.past.stream(id, self.settings.opened_at)? else { return Ok(None) };
-        let created_at = match stream.first_time {
-            Some(time) => Timestamp::from_nanos(time),
-            None => {
-                let mut first = Range { start: stream.first, end: stream.first + 1 };
-                let first = self.past.read(&mut first, false, None)?;
-                first.first().and_then(Envelope::time).unwrap_or(Timestamp::MIN)
-            }
+        let created_at = if let Some(time) = stream.first_time {
+            Timestamp::from_nanos(time)
+        } else {
+            let mut first = Range { start: stream.first, end: stream.first + 1 };
+            let first = self.past.read(&mut first, false, None)?;
+            first.first().and_then(Envelope::time).unwrap_or(Timestamp::MIN)
         };
         Ok(Some(Known { next: stream.next, created: Position::new(stream.first + 1), created_at }))
     }

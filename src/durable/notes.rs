@@ -13,6 +13,8 @@
 //!
 //! A file is named `checkpoint-` and the name in hexadecimal. Of a long name only the beginning is, and then its checksum.
 
+use std::fmt::Write as _;
+
 use super::error::{Damage, Flaw, OpenError, StorageError};
 use super::fields::put_varint;
 use super::floor::{checked, load, replace};
@@ -41,16 +43,20 @@ pub(crate) struct Notes {
 fn name_of(name: &str) -> String {
     let bytes = name.as_bytes();
     let spelled = &bytes[..bytes.len().min(SPELLED)];
-    let mut file = spelled.iter().fold(PREFIX.to_owned(), |file, byte| format!("{file}{byte:02x}"));
+    let mut file = PREFIX.to_owned();
+    for byte in spelled {
+        let _ = write!(file, "{byte:02x}");
+    }
     if spelled.len() < bytes.len() {
-        file.push_str(&format!("~{:08x}", crc32c::crc32c(bytes)));
+        let _ = write!(file, "~{:08x}", crc32c::crc32c(bytes));
     }
     file
 }
 
 /// Whether a file is one of these.
 pub(crate) fn is_note(file: &str) -> bool {
-    file.starts_with(PREFIX) && !file.ends_with(".new")
+    // What is to become one has another ending.
+    file.strip_prefix(PREFIX).is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'~'))
 }
 
 fn damage(name: &str, flaw: Flaw) -> OpenError {
@@ -69,7 +75,7 @@ impl Notes {
     pub(crate) fn load(&self, name: &str) -> Result<Option<Vec<u8>>, OpenError> {
         let file = name_of(name);
         let Some(bytes) = load(&*self.storage, &file)? else { return Ok(None) };
-        let mut fields = checked(&file, MAGIC, VERSION, &bytes)?;
+        let mut fields = checked(&file, *MAGIC, VERSION, &bytes)?;
         let log = fields.take(16);
         let there = fields.varint_as().and_then(|len| fields.take(len));
         match (log, there) {

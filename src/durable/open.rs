@@ -275,7 +275,7 @@ fn is_unfinished(name: &str) -> bool {
 impl Files {
     /// Index of the first record that is seen.
     fn first(&self) -> u64 {
-        self.floor.as_ref().map_or(0, |floor| floor.floor.max(floor.kept))
+        self.floor.as_ref().map_or(0, |floor| floor.first.max(floor.kept))
     }
 
     /// Whether the first file is the one that should be.
@@ -294,7 +294,7 @@ impl Files {
     /// Whether the files go as far as they must: nothing was removed that had not been synced.
     fn check_end(&self) -> Result<(), Damage> {
         let Some(floor) = &self.floor else { return Ok(()) };
-        if self.id.is_some() && self.before.index >= floor.floor {
+        if self.id.is_some() && self.before.index >= floor.first {
             return Ok(());
         }
         let number = if self.id.is_some() { self.number - 1 } else { floor.number };

@@ -45,7 +45,7 @@ struct State {
 impl Removal {
     /// `floor`: what the disk has. No file before the one that it names is there.
     pub(crate) fn new(storage: StdArc<dyn Storage>, parts: StdArc<Parts>, retention: Retention, floor: Floor) -> Self {
-        let (kept, first_file) = (floor.floor, floor.number);
+        let (kept, first_file) = (floor.first, floor.number);
         let state = Pool::new();
         drop(state.lend(|| State { floor, first_file, holds: 0 }));
         Self {
@@ -86,7 +86,7 @@ impl Removal {
     fn round(&self) -> bool {
         let Some(mut state) = self.state.lend(|| unreachable!("put there by `new`")) else { return false };
         // Relaxed: as above.
-        let floor = self.wanted.load(Ordering::Relaxed).max(state.floor.floor);
+        let floor = self.wanted.load(Ordering::Relaxed).max(state.floor.first);
         let done = self.remove(&mut state, floor);
         drop(state);
         let failure = done.err().map(RemovalError::from);
@@ -97,8 +97,8 @@ impl Removal {
 
     fn remove(&self, state: &mut State, floor: u64) -> Result<(), OpenError> {
         let going = self.parts.before(floor);
-        if floor > state.floor.floor || !going.is_empty() {
-            let mut next = Floor { floor, ..state.floor.clone() };
+        if floor > state.floor.first || !going.is_empty() {
+            let mut next = Floor { first: floor, ..state.floor.clone() };
             for part in &going {
                 self.take_in(part, &mut next)?;
             }

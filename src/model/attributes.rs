@@ -14,7 +14,9 @@
 
 use std::borrow::Cow;
 
-use super::name::{Name, check};
+use super::name::Name;
+#[cfg(any(test, feature = "durable"))]
+use super::name::check;
 use super::query::same;
 use super::time::Timestamp;
 

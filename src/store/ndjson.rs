@@ -44,7 +44,7 @@ use thiserror::Error;
 
 use super::base64;
 use crate::log::{Ack, AppendError, AppendOptions, Batch, Envelope, Log, Read, Rejected, Stopped};
-use crate::model::{InvalidMessage, Kind, Message, Timestamp};
+use crate::model::{InvalidMessage, Kind, Message, MessageBuilder, Timestamp};
 
 /// From here on numbers are texts.
 const EXACT: u64 = 1 << 53;
@@ -363,7 +363,7 @@ fn parse(number: u64, bytes: &[u8]) -> Result<Line, Problem> {
             "tags" => {
                 let tags: Vec<String> =
                     serde_json::from_str(raw.get()).map_err(|_| field(&key, "is not an array of texts"))?;
-                tags.into_iter().fold(message, |message, tag| message.tag(tag))
+                tags.into_iter().fold(message, MessageBuilder::tag)
             }
             "headers" => {
                 let headers: Vec<(String, String)> =
