@@ -5,7 +5,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::log::BuildError;
+use crate::log::{BuildError, Stopped};
 use crate::model::Position;
 use crate::sync::StdArc;
 
@@ -61,6 +61,18 @@ pub enum OpenError {
     NoThread,
 }
 
+/// Why what was removed from a log may be there again when it is opened next. Nothing is lost: no file was removed.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum RemovalError {
+    /// The log had stopped, or it stopped now.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// Its files could not be read, written or removed.
+    #[error(transparent)]
+    Files(#[from] OpenError),
+}
+
 /// Where a log on disk is damaged: the first place that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -69,7 +81,7 @@ pub struct Damage {
     pub file: Box<str>,
     /// Where in it, in bytes.
     pub offset: u64,
-    /// The first position that is missing.
+    /// The first position that is missing; none in a file that has none.
     pub position: Position,
     /// What is wrong there.
     pub flaw: Flaw,

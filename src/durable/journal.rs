@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::commit::{Commit, Level, Medium};
 use super::contents::Item;
-use super::error::OpenError;
+use super::error::{Flaw, OpenError, RemovalError, StorageError};
 use super::header::LogId;
+use super::notes::Notes;
 use super::parts::{Part, Parts};
 use super::past::Past;
+use super::removal::{Hold, Removal};
+use super::storage::Storage;
 use super::writer::{Taken, Writer};
 use crate::delivery::{Delivery, Waiter, Waiters};
-use crate::log::{Ack, Backing, Core, Envelope, Interest, Known, Lease, Log, Pool, Range, Record, Stopped};
+use crate::log::{Ack, Backing, Core, Envelope, Interest, Known, Lease, Log, Range, Record, Stopped};
 use crate::model::{Position, Query, Recorded, Timestamp};
 use crate::sync::{Arc, StdArc, wait};
 
@@ -29,8 +32,8 @@ pub struct Journal {
     idle: Waiters,
     /// Wakes the thread that writes.
     thread: once_cell::race::OnceBox<std::task::Waker>,
-    /// Number of the first file that was not removed.
-    removing: Pool<u64, 1>,
+    removal: Removal,
+    notes: Notes,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -125,6 +128,8 @@ impl Journal {
     pub(crate) fn new(
         scribe: Scribe,
         parts: StdArc<Parts>,
+        removal: Removal,
+        notes: Notes,
         settings: Settings,
         recovered: Recovered,
         lock: Box<dyn Send + Sync>,
@@ -138,7 +143,8 @@ impl Journal {
             lease: StdArc::new(Lease::new()),
             idle: Waiters::new(),
             thread: once_cell::race::OnceBox::new(),
-            removing: Pool::new(),
+            removal,
+            notes,
             _lock: lock,
         }
     }
@@ -177,6 +183,50 @@ impl Journal {
         self.commit.failure().cloned()
     }
 
+    /// Why what was removed last may be there again after the log was opened anew; none when it will not. No file was removed
+    /// then; the next removal tries again.
+    pub fn removal_failure(&self) -> Option<RemovalError> {
+        self.removal.failure()
+    }
+
+    /// What a consumer has noted beside the log. Blocks on the disk.
+    pub(crate) fn note(&self, name: &str) -> Result<Option<Vec<u8>>, OpenError> {
+        self.notes.load(name)
+    }
+
+    /// Notes something for a consumer, in place of what was noted. Blocks on the disk.
+    pub(crate) fn keep_note(&self, name: &str, note: &[u8]) -> Result<(), StorageError> {
+        self.notes.save(name, note)
+    }
+
+    /// A note that says what cannot be.
+    pub(crate) fn misplaced_note(name: &str, flaw: Flaw) -> OpenError {
+        Notes::misplaced(name, flaw)
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        self.parts.storage()
+    }
+
+    /// No file goes until the result is dropped.
+    pub(crate) fn hold(&self) -> Hold<'_> {
+        self.removal.hold()
+    }
+
+    /// Index after the last record that got so far.
+    pub(crate) fn mark(&self, level: Level) -> u64 {
+        self.commit.mark(level)
+    }
+
+    /// Removes what retention asks for now, or as of the last record.
+    pub(crate) fn retain(&self, core: &Core, now: Timestamp) {
+        let end = core.end(&core.pin());
+        if let Some(floor) = self.removal.due(end, now) {
+            // The floor may have been raised to where no file ended then.
+            core.truncate(floor.max(core.first()));
+        }
+    }
+
     /// After a failure nothing is appended, and whoever waits is told.
     fn stop_if_failed(&self, core: &Core) {
         if self.commit.failure().is_some() {
@@ -191,6 +241,11 @@ impl Journal {
             Ok(()) => Delivery::of_core(core).marks_moved(core),
             Err(_) => self.stop_if_failed(core),
         }
+        if self.removal.should_look()
+            && let Some(thread) = self.thread.get()
+        {
+            thread.wake_by_ref();
+        }
         reached
     }
 
@@ -199,6 +254,9 @@ impl Journal {
         let end = core.end(&core.pin());
         if self.commit.failure().is_some() {
             return Tended::Until(None);
+        }
+        if self.removal.should_look() {
+            self.retain(core, Timestamp::MIN);
         }
         let (written, synced) = (self.commit.mark(Level::Written), self.commit.mark(Level::Synced));
         let now = Instant::now();
@@ -299,10 +357,15 @@ impl Backing for Journal {
         });
     }
 
-    fn truncate(&self, floor: u64) {
-        if let Some(mut oldest) = self.removing.lend(|| self.parts.oldest()) {
-            self.parts.remove_before(floor, &mut oldest);
+    fn truncate(&self, core: &Core, floor: u64) {
+        match self.reach(core, floor, Level::Synced) {
+            Ok(()) => self.removal.keep(floor),
+            Err(stopped) => self.removal.fail(&stopped.into()),
         }
+    }
+
+    fn maintain(&self, core: &Core) {
+        self.retain(core, core.config.time.now());
     }
 
     fn end(&self) -> u64 {
@@ -362,10 +425,14 @@ impl Backing for Journal {
 impl Journal {
     fn known(&self, id: &str) -> Result<Option<Known>, OpenError> {
         let Some(stream) = self.past.stream(id, self.settings.opened_at)? else { return Ok(None) };
-        let mut first = Range { start: stream.first, end: stream.first + 1 };
-        // The stream is there even if its first record cannot be read: that is told to whoever reads it.
-        let first = self.past.read(&mut first, false, None).unwrap_or_default();
-        let created_at = first.first().and_then(Envelope::time).unwrap_or(Timestamp::MIN);
+        let created_at = if let Some(time) = stream.first_time {
+            Timestamp::from_nanos(time)
+        } else {
+            let mut first = Range { start: stream.first, end: stream.first + 1 };
+            // The stream is there even if its first record cannot be read: that is told to whoever reads it.
+            let first = self.past.read(&mut first, false, None).unwrap_or_default();
+            first.first().and_then(Envelope::time).unwrap_or(Timestamp::MIN)
+        };
         Ok(Some(Known { next: stream.next, created: Position::new(stream.first + 1), created_at }))
     }
 }

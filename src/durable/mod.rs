@@ -34,21 +34,40 @@
 //! there is a beginning of it, batches whole. The end that was being written is cut off, see [`Recovered`]. Anything else that
 //! is missing or changed is damage: the log does not open, and says where ([`Damage`]).
 //!
+//! # What is removed
+//!
+//! [`truncate_before`](crate::Log::truncate_before) returns when the disk knows, in the file `floor`, from where on records are
+//! there: nobody ever sees again what was removed, whatever happens. Then files that are wholly before that go, never the last
+//! one. A stream of which no record is left stays known, and goes on with its next revision: `floor` has its name, so its size
+//! grows with the number of streams in removed files. When the disk does not take it, no file goes, and
+//! [`Journal::removal_failure`] says why. [`Builder::retention`](crate::Builder::retention) is kept to by whole files.
+//!
+//! # What else is beside the records
+//!
+//! Checkpoints of the handlers of a service, in files of their own: `sourcing::DiskCheckpoints`. [`Log::backup`](crate::Log::backup) copies
+//! all of it while the log is used. As text a log is had by `store::ndjson` (feature `json`).
+//!
+//! # When the disk fails
+//!
 //! When the disk fails, the log stops: every append is refused with the same [`Stopped`](crate::Stopped), and reading goes on.
 //! A sync that failed is not tried again.
 
+mod backup;
 mod commit;
 mod contents;
 mod directory;
 mod error;
 mod fields;
+mod floor;
 mod footer;
 mod frame;
 mod header;
 mod journal;
+mod notes;
 mod open;
 mod parts;
 mod past;
+mod removal;
 mod scan;
 mod storage;
 mod writer;
@@ -57,12 +76,13 @@ mod writer;
 #[doc = include_str!("format.md")]
 pub mod format {}
 
+pub use backup::BackupError;
 /// For models.
 #[cfg(any(loom, annals_shuttle))]
 #[doc(hidden)]
 pub use commit::{Commit, Level, Medium};
 pub use directory::Directory;
-pub use error::{Damage, Flaw, OpenError, StorageError};
+pub use error::{Damage, Flaw, OpenError, RemovalError, StorageError};
 pub use header::LogId;
 pub use journal::{Journal, Recovered};
 pub use open::Options;

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use super::directory::Directory;
 use super::error::{Damage, Flaw, Found, OpenError, StorageError};
+use super::floor::{self, Floor};
 use super::footer::{TRAILER, Trailer};
 use super::frame::FIXED;
 use super::header::{self, Before, Header, LogId, NoHeader, VERSION};
 use super::journal::{self, Journal, Recovered, Scribe, Settings};
-use super::parts::{Part, Parts, is_unfinished, name_of, number_of, read_all};
+use super::notes::{Notes, is_note};
+use super::parts::{Part, Parts, is_unfinished as is_unfinished_file, name_of, number_of, read_all};
+use super::removal::{Removal, remove};
 use super::scan::scan;
 use super::storage::{Storage, StoredFile, read_exact};
 use super::writer::{Shape, Writer, clear};
@@ -93,8 +96,10 @@ impl Log {
 impl Builder {
     /// Opens the log in a directory: as [`Log::open`], with settings.
     ///
-    /// Retention of the log itself ([`retention`](Self::retention)) is not for logs on disk; see [`Options::resident`] for what
-    /// is in memory.
+    /// [Retention](Self::retention) is kept to by whole files: when one is full, at [`maintain`](Log::maintain), and here, files
+    /// are removed from the first on, never the last one: those without one of the last [`records`](crate::Retention::records);
+    /// as many as there are more than [`bytes`](crate::Retention::bytes) on disk, of files that are full; those whose last record
+    /// is older than [`age`](crate::Retention::age). What is in memory is another matter, see [`Options::resident`].
     ///
     /// # Errors
     /// [`OpenError`].
@@ -119,13 +124,17 @@ impl Builder {
         let found = recover(&*storage)?;
         let end = found.before;
         let start = Start { index: end.index, time: Timestamp::from_nanos(end.time), commands: end.commands };
-        let log = self.resident(options.resident).build_from(start, found.floor)?;
+        let (builder, retention) = self.resident(options.resident)?;
+        let log = builder.build_from(start, found.first())?;
         let id = match found.id {
             Some(id) => id,
             None => random()?,
         };
         let last = found.last;
-        let parts = StdArc::new(Parts::new(storage.clone(), &found.parts));
+        let floor = found.floor.unwrap_or_else(|| Floor::nothing(id));
+        let parts = StdArc::new(Parts::new(storage.clone(), &found.parts, &floor));
+        let notes = Notes::new(storage.clone(), id);
+        let removal = Removal::new(storage.clone(), parts.clone(), retention, floor);
         let shape = Shape { log: id, bytes: options.file_bytes, longest };
         let mut writer = Writer::new(storage.clone(), parts.clone(), shape, found.number, end);
         let mut reopened = None;
@@ -133,7 +142,7 @@ impl Builder {
             Some(Last::Open { header, file, contents, .. }) if contents.count == 0 => {
                 // It is made again, when there is something to be in it.
                 drop(file);
-                remove(&*storage, &name_of(header.number))?;
+                remove_for_good(&*storage, &name_of(header.number))?;
                 writer.begin_at(header.number);
             }
             Some(Last::Open { header, file, contents, end }) if header.longest >= longest => {
@@ -155,7 +164,8 @@ impl Builder {
             opened_at: end.index,
             streams: end.streams,
         };
-        let journal = Journal::new(Scribe::new(writer, reopened), parts, settings, found.recovered, lock);
+        let journal =
+            Journal::new(Scribe::new(writer, reopened), parts, removal, notes, settings, found.recovered, lock);
         attach(log, journal, options.ack)
     }
 }
@@ -163,6 +173,7 @@ impl Builder {
 fn attach(log: Log, journal: Journal, ack: Ack) -> Result<Log, OpenError> {
     let lease = journal.lease().clone();
     log.rest_on(journal, &lease);
+    log.maintain();
     if ack != Ack::Memory {
         // Every append is told of: it waits.
         log.core().interest.add(Interest::WAITING);
@@ -177,7 +188,7 @@ fn random() -> Result<LogId, StorageError> {
     Ok(LogId(id))
 }
 
-fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>, OpenError> {
+pub(super) fn lock(storage: &dyn Storage) -> Result<Box<dyn Send + Sync>, OpenError> {
     let locked = storage.lock().map_err(|error| StorageError::new("lock", &storage.name(), error))?;
     locked.map_err(|holder| OpenError::Locked { directory: storage.name().into(), holder: holder.into() })
 }
@@ -197,8 +208,8 @@ struct Files {
     last: Option<Last>,
     /// What comes before the next record.
     before: Before,
-    /// Index of the first record that is there.
-    floor: u64,
+    /// What was removed.
+    floor: Option<Floor>,
     /// Number of the next file to be begun.
     number: u64,
     recovered: Recovered,
@@ -224,27 +235,73 @@ struct Begun {
     trailer: Option<Trailer>,
 }
 
-/// Reads what there is. Changes nothing but what a crash left behind: a file that was not begun, the torn end of the last one.
+/// Reads what there is. Changes nothing but what a crash left behind: a file that was not begun, the torn end of the last one,
+/// files that were to be removed.
 fn recover(storage: &dyn Storage) -> Result<Files, OpenError> {
     let names = storage.names().map_err(|error| StorageError::new("list", "", error))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
+    let floor = Floor::load(storage)?;
+    // Those before were to be removed: nothing is asked of them.
+    let first = floor.as_ref().map_or(1, |floor| floor.number);
+    let going = numbers.drain(..numbers.partition_point(|number| *number < first)).collect::<Vec<_>>();
     let begun = numbers.iter().map(|number| begin(storage, *number)).collect::<Result<_, _>>()?;
-    let mut files = chain(begun)?;
-    for name in names.iter().filter(|name| is_unfinished(name)) {
-        remove(storage, name)?;
-        files.recovered.unclean = true;
-    }
+    let mut files = chain(begun, floor)?;
     if let Some(Last::Open { header, file, .. }) = &files.last {
         // Whoever was killed may not have synced what is there. From now on it is counted on.
         let failed = |error| StorageError::new("sync", &name_of(header.number), error);
         file.sync_all().and_then(|()| storage.sync()).map_err(failed)?;
     }
+    let unfinished = names.into_iter().filter(|name| is_unfinished(name)).collect::<Vec<_>>();
+    files.recovered.unclean |= !unfinished.is_empty();
+    let going: Vec<String> = going.into_iter().map(name_of).chain(unfinished).collect();
+    going.iter().try_for_each(|name| remove(storage, name))?;
+    if !going.is_empty() {
+        storage.sync().map_err(|error| StorageError::new("sync", "", error))?;
+    }
     Ok(files)
 }
 
-fn remove(storage: &dyn Storage, name: &str) -> Result<(), StorageError> {
-    storage.remove(name).and_then(|()| storage.sync()).map_err(|error| StorageError::new("remove", name, error))
+/// Whether a file was to take the place of another, or its name, and did not come to it.
+fn is_unfinished(name: &str) -> bool {
+    let of = name.strip_suffix(".new");
+    of.is_some_and(|of| of == floor::NAME || is_note(of)) || is_unfinished_file(name)
+}
+
+impl Files {
+    /// Index of the first record that is seen.
+    fn first(&self) -> u64 {
+        self.floor.as_ref().map_or(0, |floor| floor.first.max(floor.kept))
+    }
+
+    /// Whether the first file is the one that should be.
+    fn check_first(&self, header: &Header) -> Result<(), Damage> {
+        let nothing = Floor::nothing(header.log);
+        let floor = self.floor.as_ref().unwrap_or(&nothing);
+        let (number, flaw) = match header.number.cmp(&floor.number) {
+            _ if header.log != floor.log => (header.number, Flaw::Foreign),
+            std::cmp::Ordering::Equal if header.before.index == floor.kept => return Ok(()),
+            std::cmp::Ordering::Greater => (floor.number, Flaw::Missing),
+            _ => (header.number, Flaw::Foreign),
+        };
+        Err(Damage { file: name_of(number).into(), offset: 0, position: Position::new(floor.kept + 1), flaw })
+    }
+
+    /// Whether the files go as far as they must: nothing was removed that had not been synced.
+    fn check_end(&self) -> Result<(), Damage> {
+        let Some(floor) = &self.floor else { return Ok(()) };
+        if self.id.is_some() && self.before.index >= floor.first {
+            return Ok(());
+        }
+        let number = if self.id.is_some() { self.number - 1 } else { floor.number };
+        let position = Position::new(if self.id.is_some() { self.before.index } else { floor.kept } + 1);
+        Err(Damage { file: name_of(number).into(), offset: 0, position, flaw: Flaw::Missing })
+    }
+}
+
+fn remove_for_good(storage: &dyn Storage, name: &str) -> Result<(), StorageError> {
+    remove(storage, name)?;
+    storage.sync().map_err(|error| StorageError::new("sync", "", error))
 }
 
 /// Opens a file.
@@ -282,13 +339,13 @@ fn trailer(file: &dyn StoredFile, header: &Header, len: u64) -> io::Result<Optio
 }
 
 /// Sees whether each file goes on where the one before ends.
-fn chain(begun: Vec<Begun>) -> Result<Files, OpenError> {
+fn chain(begun: Vec<Begun>, floor: Option<Floor>) -> Result<Files, OpenError> {
     let mut files = Files {
         id: None,
         parts: Vec::new(),
         last: None,
         before: Before::NOTHING,
-        floor: 0,
+        floor,
         number: 1,
         recovered: Recovered::default(),
     };
@@ -302,7 +359,10 @@ fn chain(begun: Vec<Begun>) -> Result<Files, OpenError> {
             flaw,
         };
         match files.id {
-            None => (files.id, files.floor, files.before) = (Some(header.log), header.before.index, header.before),
+            None => {
+                files.check_first(&header)?;
+                (files.id, files.before) = (Some(header.log), header.before);
+            }
             Some(_) if header.number != files.number => {
                 let missing = name_of(files.number).into();
                 let position = Position::new(files.before.index + 1);
@@ -314,7 +374,7 @@ fn chain(begun: Vec<Begun>) -> Result<Files, OpenError> {
         files.number = header.number + 1;
         let next = rest.peek().map(|next: &Begun| next.header.before.index);
         if let Some(trailer) = trailer {
-            let part = StdArc::new(Part::sealed(header, trailer));
+            let part = StdArc::new(Part::sealed(header, trailer, len));
             files.before = trailer.after(&header);
             files.parts.push(part.clone());
             files.last = Some(Last::Sealed(part));
@@ -337,6 +397,7 @@ fn chain(begun: Vec<Begun>) -> Result<Files, OpenError> {
             files.last = Some(Last::Open { header, file, contents, end: scanned.end });
         }
     }
+    files.check_end()?;
     files.recovered.end = Position::new(files.before.index);
     Ok(files)
 }

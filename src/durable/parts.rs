@@ -1,13 +1,14 @@
 //! The files of a log, as far as they are read: all that are full, and of the one that is being written what was there when the
 //! log was opened. The list is replaced when a file is full; a part in it never changes.
 
-use std::io;
+use std::collections::BTreeMap;
 
 use once_cell::race::OnceBox;
 
 use super::contents::Contents;
 use super::error::OpenError;
 use super::error::{Flaw, Found, StorageError};
+use super::floor::{Floor, Gone};
 use super::footer::{TRAILER, Trailer};
 use super::header::Header;
 use super::scan::scan;
@@ -45,6 +46,8 @@ pub(crate) struct Part {
     pub(crate) end: u64,
     /// Where in the file its frames end.
     pub(crate) frames: u64,
+    /// Bytes of the file, its footer included when it has one.
+    pub(crate) len: u64,
     source: Source,
     /// Of the ids of its streams, in order: so that most that it does not have need not be looked for.
     sums: OnceBox<Box<[u32]>>,
@@ -65,20 +68,36 @@ pub(crate) struct Loaded {
 }
 
 impl Part {
-    /// A part with a footer.
-    pub(crate) fn sealed(header: Header, trailer: Trailer) -> Self {
+    /// A part with a footer, in a file of `len` bytes.
+    pub(crate) fn sealed(header: Header, trailer: Trailer, len: u64) -> Self {
         let end = trailer.after(&header).index;
-        Self { header, end, frames: trailer.end, source: Source::Footer(trailer), sums: OnceBox::new() }
+        Self { header, end, frames: trailer.end, len, source: Source::Footer(trailer), sums: OnceBox::new() }
     }
 
     /// A part whose contents are known.
     pub(crate) fn known(header: Header, contents: StdArc<Contents>, frames: u64) -> Self {
         let end = contents.end();
-        Self { header, end, frames, source: Source::Known(contents), sums: OnceBox::new() }
+        Self { header, end, frames, len: frames, source: Source::Known(contents), sums: OnceBox::new() }
     }
 
     pub(crate) fn first(&self) -> u64 {
         self.header.before.index
+    }
+
+    /// Time of the last record, here or before; the least number when there is none.
+    pub(crate) fn time(&self) -> i64 {
+        match &self.source {
+            Source::Footer(trailer) => trailer.time,
+            Source::Known(contents) => contents.time,
+        }
+    }
+
+    /// What the file holds, when its end does not say so.
+    pub(crate) fn contents_without_footer(&self) -> Option<&Contents> {
+        match &self.source {
+            Source::Footer(_) => None,
+            Source::Known(contents) => Some(contents),
+        }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -123,13 +142,21 @@ pub(crate) struct Parts {
     storage: StdArc<dyn Storage>,
     list: CopyOnWrite<Vec<StdArc<Part>>>,
     kept: CopyOnWrite<Vec<StdArc<Loaded>>>,
+    /// Streams with records in files that were removed. Replaced before those are taken off the list: who loads it after
+    /// the list misses nothing.
+    gone: CopyOnWrite<BTreeMap<Box<str>, Gone>>,
 }
 
 impl Parts {
-    pub(crate) fn new(storage: StdArc<dyn Storage>, list: &[StdArc<Part>]) -> Self {
-        let parts = Self { storage, list: CopyOnWrite::new(), kept: CopyOnWrite::new() };
+    pub(crate) fn new(storage: StdArc<dyn Storage>, list: &[StdArc<Part>], floor: &Floor) -> Self {
+        let parts = Self { storage, list: CopyOnWrite::new(), kept: CopyOnWrite::new(), gone: CopyOnWrite::new() };
         parts.list.change(|_| Some(Some(list.to_vec())));
+        parts.gone.change(|_| Some(Some(floor.streams.clone())));
         parts
+    }
+
+    pub(crate) fn storage(&self) -> &dyn Storage {
+        &*self.storage
     }
 
     /// Adds a part at the end, in place of the last one if that is of the same file.
@@ -142,30 +169,36 @@ impl Parts {
         });
     }
 
-    /// Number of the first file of them.
-    pub(crate) fn oldest(&self) -> u64 {
-        self.list.load().get().and_then(|list| list.first()).map_or(1, |part| part.header.number)
+    /// Those whose records all come before an index, but the last.
+    pub(crate) fn before(&self, index: u64) -> Vec<StdArc<Part>> {
+        let list = self.list.load();
+        let but_last = list.get().and_then(|list| list.split_last()).map_or(&[][..], |(_, before)| before);
+        but_last.iter().take_while(|part| part.end <= index).cloned().collect()
     }
 
-    /// Removes files whose records all come before an index, but the last. One that cannot be removed is left for the next time:
-    /// `oldest` is the number of the first that is not removed.
-    pub(crate) fn remove_before(&self, index: u64, oldest: &mut u64) {
-        self.list.change(|list| {
-            let list = list?;
-            let count = list.iter().take(list.len().saturating_sub(1)).take_while(|part| part.end <= index).count();
-            (count > 0).then(|| Some(list[count..].to_vec()))
-        });
-        // From the first on, and each for good before the next: whatever stops this, what is left is one piece.
-        while *oldest < self.oldest() {
-            let removed = match self.storage.remove(&name_of(*oldest)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            };
-            if removed.and_then(|()| self.storage.sync()).is_err() {
-                return;
-            }
-            *oldest += 1;
-        }
+    /// Whether there are any.
+    pub(crate) fn has_before(&self, index: u64) -> bool {
+        self.list.load().get().is_some_and(|list| list.len() > 1 && list[0].end <= index)
+    }
+
+    /// Parts, the first ones, are gone: what is left of them is what `floor` says.
+    pub(crate) fn forget(&self, going: &[StdArc<Part>], floor: &Floor) {
+        let Some(last) = going.last() else { return };
+        self.gone.change(|_| Some(Some(floor.streams.clone())));
+        let stays = |part: &Part| part.first() >= last.end;
+        self.list.change(|list| Some(Some(list?.iter().filter(|part| stays(part)).cloned().collect())));
+        self.kept.change(|kept| Some(Some(kept?.iter().filter(|loaded| stays(&loaded.part)).cloned().collect())));
+    }
+
+    /// What is known of a stream from files that were removed.
+    pub(crate) fn gone(&self, id: &str) -> Option<Gone> {
+        self.gone.load().get()?.get(id).copied()
+    }
+
+    /// All streams that have records in such files, with the index of their first.
+    pub(crate) fn all_gone(&self) -> Vec<(Box<str>, u64)> {
+        let gone = self.gone.load();
+        gone.get().into_iter().flatten().map(|(id, gone)| (id.clone(), gone.first)).collect()
     }
 
     /// Index of the first record of them.
@@ -202,7 +235,7 @@ impl Parts {
     /// Whether a part has a stream, perhaps. Reads what the part has, the first time.
     pub(crate) fn may_have(&self, part: &StdArc<Part>, id: &str) -> Result<bool, OpenError> {
         if part.sums.get().is_none() {
-            let loaded = self.load(part)?;
+            let Some(loaded) = self.load(part)? else { return Ok(true) };
             let streams = &loaded.contents.streams;
             let mut sums: Vec<u32> = streams.iter().map(|stream| crc32c::crc32c(stream.id.as_bytes())).collect();
             sums.sort_unstable();
@@ -213,16 +246,18 @@ impl Parts {
         Ok(sums.binary_search(&crc32c::crc32c(id.as_bytes())).is_ok())
     }
 
-    /// Opens a part, unless it was opened lately.
-    pub(crate) fn load(&self, part: &StdArc<Part>) -> Result<StdArc<Loaded>, OpenError> {
+    /// Opens a part, unless it was opened lately; none when it was removed meanwhile.
+    pub(crate) fn load(&self, part: &StdArc<Part>) -> Result<Option<StdArc<Loaded>>, OpenError> {
         let same = |loaded: &&StdArc<Loaded>| StdArc::ptr_eq(&loaded.part, part);
         if let Some(loaded) = self.kept.load().get().and_then(|kept| kept.iter().find(same)) {
-            return Ok(loaded.clone());
+            return Ok(Some(loaded.clone()));
         }
-        let name = part.name();
-        let file = self.storage.open(&name).map_err(|error| StorageError::new("open", &name, error))?;
-        let contents = part.contents(&*file)?;
-        let loaded = StdArc::new(Loaded { part: part.clone(), file, contents });
+        let loaded = match self.open(part) {
+            Ok(loaded) => StdArc::new(loaded),
+            // What was removed cannot be read: that is no failure.
+            Err(_) if part.first() < self.first() => return Ok(None),
+            Err(error) => return Err(error),
+        };
         self.kept.change(|kept| {
             let mut kept = kept.cloned().unwrap_or_default();
             if kept.len() >= KEPT {
@@ -231,7 +266,14 @@ impl Parts {
             kept.push(loaded.clone());
             Some(Some(kept))
         });
-        Ok(loaded)
+        Ok(Some(loaded))
+    }
+
+    fn open(&self, part: &StdArc<Part>) -> Result<Loaded, OpenError> {
+        let name = part.name();
+        let file = self.storage.open(&name).map_err(|error| StorageError::new("open", &name, error))?;
+        let contents = part.contents(&*file)?;
+        Ok(Loaded { part: part.clone(), file, contents })
     }
 }
 

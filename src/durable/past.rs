@@ -26,8 +26,10 @@ const SOURCES: usize = 4;
 pub(crate) struct StreamPast {
     /// Its next revision.
     pub(crate) next: u64,
-    /// Index of the first of its records that is there.
+    /// Index of its first record.
     pub(crate) first: u64,
+    /// When that was recorded, if it was removed: else the record says so.
+    pub(crate) first_time: Option<i64>,
 }
 
 pub(crate) struct Past {
@@ -79,7 +81,8 @@ impl Past {
             *rest = if !backwards && next < first && first < rest.end { later } else { Range::EMPTY };
             return Ok(Vec::new());
         };
-        let loaded = self.parts.load(&part)?;
+        // Removed this moment: whoever asks again finds it gone.
+        let Some(loaded) = self.parts.load(&part)? else { return Ok(Vec::new()) };
         let within = rest.within(part.first(), part.end);
         let piece = Piece::around(&loaded, next - part.first(), within, backwards)?;
         let (mut envelopes, mut revisions) = (Vec::new(), Revisions::default());
@@ -118,7 +121,7 @@ impl Past {
             if rest.start >= rest.end {
                 break;
             }
-            let loaded = self.parts.load(&part)?;
+            let Some(loaded) = self.parts.load(&part)? else { continue };
             let Some(there) = loaded.contents.stream(stream) else { continue };
             let wanted = rest.within(there.first, there.next());
             if wanted.start >= wanted.end {
@@ -181,66 +184,73 @@ impl Past {
 
     /// What is known of a stream from records before an index; none when there is none.
     pub(crate) fn stream(&self, id: &str, before: u64) -> Result<Option<StreamPast>, OpenError> {
-        let mut last: Option<StreamPast> = None;
-        for part in self.parts.between(0, before) {
-            if !self.parts.may_have(&part, id)? {
-                continue;
+        'again: loop {
+            let parts = self.parts.between(0, before);
+            // After the parts: what is not among them any more is here.
+            let gone = self.parts.gone(id);
+            let mut last =
+                gone.map(|gone| StreamPast { next: gone.next, first: gone.first, first_time: Some(gone.time) });
+            for part in parts {
+                if !self.parts.may_have(&part, id)? {
+                    continue;
+                }
+                let Some(loaded) = self.parts.load(&part)? else { continue 'again };
+                let Some(there) = loaded.contents.stream(id) else { continue };
+                let Some(first) = there.places.first() else { continue };
+                let index = |place: u32| part.first() + u64::from(place);
+                // What was written since is known already.
+                if index(*first) >= before {
+                    continue;
+                }
+                let next = there.first + there.places.partition_point(|place| index(*place) < before) as u64;
+                let (first, first_time) = last.map_or((index(*first), None), |last| (last.first, last.first_time));
+                last = Some(StreamPast { next, first, first_time });
             }
-            let loaded = self.parts.load(&part)?;
-            let Some(there) = loaded.contents.stream(id) else { continue };
-            let Some(first) = there.places.first() else { continue };
-            let index = |place: u32| part.first() + u64::from(place);
-            // What was written since is known already.
-            if index(*first) >= before {
-                continue;
-            }
-            let known = there.first + there.places.partition_point(|place| index(*place) < before) as u64;
-            let first = last.map_or(index(*first), |before| before.first);
-            last = Some(StreamPast { next: known, first });
+            return Ok(last);
         }
-        Ok(last)
     }
 
-    /// How many revisions of a stream come before an index.
+    /// How many revisions of a stream come before an index. Of those that were removed with their files all do.
     pub(crate) fn count_before(&self, id: &str, index: u64) -> Result<u64, OpenError> {
-        let mut count = None;
-        let is_whole = self.parts.first() == 0;
-        for part in self.parts.between(0, u64::MAX) {
-            if part.first() >= index && (count.is_some() || is_whole) {
-                break;
+        'again: loop {
+            let parts = self.parts.between(0, index);
+            let mut count = self.parts.gone(id).map_or(0, |gone| gone.next);
+            for part in parts {
+                let Some(loaded) = self.parts.load(&part)? else { continue 'again };
+                let Some(there) = loaded.contents.stream(id) else { continue };
+                let before = |place: &u32| part.first() + u64::from(*place) < index;
+                count = there.first + there.places.partition_point(before) as u64;
             }
-            if !self.parts.may_have(&part, id)? {
-                continue;
-            }
-            let loaded = self.parts.load(&part)?;
-            let Some(there) = loaded.contents.stream(id) else { continue };
-            let before = |place: &u32| part.first() + u64::from(*place) < index;
-            count = Some(there.first + there.places.partition_point(before) as u64);
+            return Ok(count);
         }
-        Ok(count.unwrap_or(0))
     }
 
     /// The streams that begin before an index, in order, with the index of their first record.
     pub(crate) fn streams(&self, before: u64) -> Result<Vec<(Box<str>, u64)>, OpenError> {
-        let mut streams = Vec::new();
-        for part in self.parts.between(0, before) {
-            let loaded = self.parts.load(&part)?;
-            for stream in &loaded.contents.streams {
-                let first = stream.places.first().map(|first| part.first() + u64::from(*first));
-                if let Some(first) = first.filter(|first| stream.first == 0 && *first < before) {
-                    streams.push((stream.id.clone(), first));
+        'again: loop {
+            let parts = self.parts.between(0, before);
+            let mut streams = self.parts.all_gone();
+            for part in parts {
+                let Some(loaded) = self.parts.load(&part)? else { continue 'again };
+                for stream in &loaded.contents.streams {
+                    let first = stream.places.first().map(|first| part.first() + u64::from(*first));
+                    if let Some(first) = first.filter(|first| stream.first == 0 && *first < before) {
+                        streams.push((stream.id.clone(), first));
+                    }
                 }
             }
+            streams.sort_unstable_by_key(|(_, first)| *first);
+            // One that was removed this moment may be there twice.
+            streams.dedup();
+            return Ok(streams);
         }
-        streams.sort_unstable_by_key(|(_, first)| *first);
-        Ok(streams)
     }
 
     /// How many commands come before an index. Reads the records of its file that do.
     pub(crate) fn commands_before(&self, index: u64) -> Result<u64, OpenError> {
         let Some(last) = index.checked_sub(1) else { return Ok(0) };
         let Some(part) = self.parts.with(last) else { return Ok(self.parts.commands(index)) };
-        let loaded = self.parts.load(&part)?;
+        let Some(loaded) = self.parts.load(&part)? else { return Ok(self.parts.commands(index)) };
         if index == part.end {
             return Ok(loaded.contents.commands);
         }
@@ -263,7 +273,7 @@ impl Past {
         let mut at = index;
         while at > 0 {
             let Some(part) = self.parts.with(at - 1) else { return Ok(at) };
-            let loaded = self.parts.load(&part)?;
+            let Some(loaded) = self.parts.load(&part)? else { return Ok(at) };
             let within = Range { start: part.first(), end: part.end };
             let piece = Piece::around(&loaded, at - 1 - part.first(), within, true)?;
             // The end of the last batch that ends up to there.
@@ -286,7 +296,7 @@ impl Past {
     /// The first index from `from` to `to` whose record's time is not before `time`; `to` when there is none.
     pub(crate) fn index_at(&self, time: i64, from: u64, to: u64) -> Result<u64, OpenError> {
         for part in self.parts.between(from, to) {
-            let loaded = self.parts.load(&part)?;
+            let Some(loaded) = self.parts.load(&part)? else { continue };
             if loaded.contents.time < time {
                 continue;
             }
@@ -308,6 +318,21 @@ impl Past {
         }
         Ok(to)
     }
+}
+
+/// Calls `visit` with the place and the time of each record of a part, until it says that it was the last.
+pub(crate) fn each_time(loaded: &Loaded, mut visit: impl FnMut(u64, Option<i64>) -> bool) -> Result<(), OpenError> {
+    let whole = Range { start: loaded.part.first(), end: loaded.part.end };
+    let (mut place, mut goes_on) = (0, true);
+    while goes_on && place < loaded.contents.count {
+        let piece = Piece::around(loaded, place, whole, false)?;
+        piece.each(|found| {
+            goes_on = visit(found.place, found.time);
+            Ok(goes_on)
+        })?;
+        place = piece.end;
+    }
+    Ok(())
 }
 
 impl<'l> Piece<'l> {

@@ -20,19 +20,28 @@ pub(crate) struct Scan {
     pub(crate) torn: u64,
 }
 
-/// Reads a whole file. `next`: the index at which a later file begins.
-///
-/// Looks at each byte once, and after the end of the frames of a last file at each offset that may begin a frame.
-///
-/// # Errors
-/// [`Found`] when records are missing that had been synced.
-pub(crate) fn scan(header: &Header, file: &[u8], next: Option<u64>) -> Result<Scan, Found> {
+/// How far the frames of a file were read.
+struct Walk<'b> {
+    contents: Contents,
+    /// The frames of a batch that is not complete.
+    batch: Vec<(Frame<'b>, u64)>,
+    /// Offset of the end of the last batch.
+    end: usize,
+    /// Offset of what is no frame.
+    at: usize,
+    flaw: Flaw,
+}
+
+/// Reads frames until one is none, or until there are records up to an index.
+fn walk<'b>(header: &Header, file: &'b [u8], to: u64) -> Walk<'b> {
     let seed = header.seed();
     let mut contents = Contents::new(header.before);
-    // The frames of a batch that is not complete yet.
-    let mut batch: Vec<(Frame<'_>, u64)> = Vec::new();
+    let mut batch: Vec<(Frame<'b>, u64)> = Vec::new();
     let (mut end, mut at) = (header::LEN, header::LEN);
     let flaw = loop {
+        if contents.end() >= to {
+            break Flaw::Missing;
+        }
         let rest = file.get(at..).unwrap_or_default();
         let (frame, len) = match Frame::decode(seed, at as u64, header.longest, rest) {
             Ok(decoded) => decoded,
@@ -50,6 +59,24 @@ pub(crate) fn scan(header: &Header, file: &[u8], next: Option<u64>) -> Result<Sc
         }
         end = at;
     };
+    Walk { contents, batch, end, at, flaw }
+}
+
+/// Reads a file up to an index, or as far as it goes: what there is until then, and the offset of its end.
+pub(crate) fn scan_to(header: &Header, file: &[u8], to: u64) -> (Contents, u64) {
+    let Walk { contents, end, .. } = walk(header, file, to);
+    (contents, end as u64)
+}
+
+/// Reads a whole file. `next`: the index at which a later file begins.
+///
+/// Looks at each byte once, and after the end of the frames of a last file at each offset that may begin a frame.
+///
+/// # Errors
+/// [`Found`] when records are missing that had been synced.
+pub(crate) fn scan(header: &Header, file: &[u8], next: Option<u64>) -> Result<Scan, Found> {
+    let seed = header.seed();
+    let Walk { contents, batch, end, at, flaw } = walk(header, file, u64::MAX);
     let found = |flaw| Found { offset: at as u64, index: contents.end() + batch.len() as u64, flaw };
     let used = file.iter().rposition(|byte| *byte != 0).map_or(end, |last| last + 1).max(end);
     if let Some(next) = next {

@@ -171,7 +171,7 @@ impl Writer {
         let trailer = Trailer::decode(&header, &footer[footer.len() - footer::TRAILER..]);
         let trailer = trailer.expect("what was encoded is decoded");
         (self.number, self.before) = (header.number + 1, contents.after());
-        self.parts.add(&StdArc::new(Part::sealed(header, trailer)));
+        self.parts.add(&StdArc::new(Part::sealed(header, trailer, len)));
         Ok(())
     }
 

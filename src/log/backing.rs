@@ -90,8 +90,11 @@ pub(crate) trait Backing: Any + Send + Sync {
     /// The log is gone, but for its memory: this is the last call.
     fn dropped(&self, core: &Core);
 
-    /// Indexes before this one are removed: nobody reads them any more.
-    fn truncate(&self, floor: u64);
+    /// Indexes before this one are removed: nobody reads them any more. Blocks until that is so for good, or cannot be.
+    fn truncate(&self, core: &Core, floor: u64);
+
+    /// Removes what retention asks for.
+    fn maintain(&self, core: &Core);
 
     /// What appends wait for that do not say it.
     fn default_ack(&self) -> Ack;

@@ -131,11 +131,15 @@ impl Builder {
         Ok(Log::from_core(core))
     }
 
-    /// How many envelopes are in memory, in a log that has the others elsewhere.
+    /// How many envelopes are in memory, in a log that has the others elsewhere; and the retention, which is of those.
     #[cfg(feature = "durable")]
-    pub(crate) fn resident(mut self, envelopes: Option<u64>) -> Self {
-        self.retention = Retention { records: envelopes, ..Retention::default() };
-        self
+    pub(crate) fn resident(mut self, envelopes: Option<u64>) -> Result<(Self, Retention), BuildError> {
+        let resident = Retention { records: envelopes, ..Retention::default() };
+        let retention = std::mem::replace(&mut self.retention, resident);
+        if retention.age.is_some() && matches!(self.time, Time::None) {
+            return Err(BuildError::AgeWithoutClock);
+        }
+        Ok((self, retention))
     }
 
     #[cfg(feature = "durable")]

@@ -280,19 +280,20 @@ impl Log {
     }
 
     /// Removes every envelope before `position`; a position after the end removes all. Returns the first position that is
-    /// left. Lock-free.
+    /// left. Lock-free; on disk it blocks until the disk has it.
     ///
     /// From now on no reader sees what is before it; envelopes that are held stay as they are. Memory returns by whole
-    /// segments, when nobody reads in them any more: here, and at [`maintain`](Self::maintain).
+    /// segments, when nobody reads in them any more: here, and at [`maintain`](Self::maintain). On disk the same holds after the
+    /// log was closed, unless the disk failed (`Journal::removal_failure`); room there returns by whole files, never the last.
     pub fn truncate_before(&self, position: impl Into<Position>) -> Position {
         let floor = position.into().get().saturating_sub(1);
-        let floor = self.0.truncate(floor, &self.0.pin());
+        let floor = self.0.truncate(floor);
         self.0.collect();
         Position::new(floor + 1)
     }
 
     /// Does now what [`Retention`](crate::Retention) asks for, and returns memory that nobody uses. Lock-free; takes as
-    /// long as there is to free.
+    /// long as there is to free. On disk it blocks while files are removed.
     pub fn maintain(&self) {
         self.0.maintain();
     }

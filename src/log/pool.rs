@@ -42,6 +42,7 @@ impl<T, const PLACES: usize> Pool<T, PLACES> {
     /// A value that nobody else uses; a new one when the place is empty; none when the places tried are in use. Wait-free.
     #[inline]
     pub(crate) fn lend(&self, make: impl FnOnce() -> T) -> Option<Lent<'_, T>> {
+        const { assert!(size_of::<T>() > 0, "a box of nothing has the address that is the mark") };
         let start = thread_number();
         for place in (start..start + TRIES.min(PLACES)).map(|n| &*self.0[n % PLACES]) {
             // Relaxed: compared here; the value is used only after the swap below, which acquires it.

@@ -20,17 +20,18 @@ const STEP: u64 = 64;
 
 impl Core {
     /// Removes indexes before `floor`, as far as they are visible. Returns the new floor.
-    pub(crate) fn truncate(&self, floor: u64, guard: &Guard) -> u64 {
-        let floor = floor.min(self.end(guard));
+    pub(crate) fn truncate(&self, floor: u64) -> u64 {
+        let floor = floor.min(self.end(&self.pin()));
         // Relaxed: see `first`.
-        let before = self.floor.fetch_max(floor, Ordering::Relaxed);
+        let floor = self.floor.fetch_max(floor, Ordering::Relaxed).max(floor);
         if let Some(backing) = self.backing() {
-            backing.truncate(floor);
+            // Not pinned: it may wait for a disk.
+            backing.truncate(self, floor);
             // What is not written yet is kept until it is. Relaxed: see `resident`.
             self.resident.fetch_max(floor.min(backing.end()), Ordering::Relaxed);
         }
-        self.unlink(guard);
-        before.max(floor)
+        self.unlink(&self.pin());
+        floor
     }
 
     /// Unlinks segments wholly below the floor.
@@ -122,6 +123,9 @@ impl Core {
 
     /// Removes all that retention asks for, and returns memory as far as nobody uses it.
     pub(crate) fn maintain(&self) {
+        if let Some(backing) = self.backing() {
+            backing.maintain(self);
+        }
         if self.config.retains {
             let now = self.config.time.now();
             let guard = self.pin();

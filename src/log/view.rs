@@ -36,10 +36,11 @@ impl View {
         let mut index = position.get();
 
         // Back over a batch that goes on after `position`; what was removed is nobody's to see anyway.
-        while index > core.first() {
+        let first = core.first();
+        while index > first {
             let Some(segment) = core.segment_of(index - 1, &guard) else {
                 if let Some(backing) = core.backing() {
-                    index = backing.between_batches(index).unwrap_or(index);
+                    index = backing.between_batches(index).unwrap_or(index).max(first);
                 }
                 break;
             };

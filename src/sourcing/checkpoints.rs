@@ -22,6 +22,13 @@ pub struct Checkpoint {
     pub parked: Vec<Parked>,
 }
 
+impl Checkpoint {
+    /// A checkpoint, for whoever keeps them.
+    pub fn new(position: Position, parked: Vec<Parked>) -> Self {
+        Self { position, parked }
+    }
+}
+
 /// Keeps checkpoints of handlers, by the handlers' names.
 ///
 /// A checkpoint that cannot be saved is not the handler's business: it goes on, and its [status](super::HandlerStatus) says so. After
@@ -88,7 +95,11 @@ impl<S: EventStore> Checkpoints for StoreCheckpoints<S> {
     async fn load(&self, handler: &str) -> Result<Option<Checkpoint>, BackendError> {
         let select = Select::stream(self.stream(handler)).backwards().first(1);
         let found = one(self.store.read(select)).await?;
-        Ok(found.map(|envelope| decode(handler, &envelope)).transpose()?)
+        let decoded = |envelope: Envelope| {
+            let invalid = InvalidCheckpoint { position: envelope.position() };
+            decode(handler, envelope.payload()).ok_or(invalid)
+        };
+        Ok(found.map(decoded).transpose()?)
     }
 
     async fn save(&self, handler: &str, checkpoint: &Checkpoint) -> Result<(), BackendError> {
@@ -103,7 +114,7 @@ impl<S: EventStore> Checkpoints for StoreCheckpoints<S> {
 
 /// The position; how many are parked; of each its position, its calls, the length of what it failed with, and that. Numbers are
 /// little-endian, of 8 bytes and of 4.
-fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
+pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     let mut bytes = checkpoint.position.get().to_le_bytes().to_vec();
     bytes.extend(short(checkpoint.parked.len()));
     for parked in &checkpoint.parked {
@@ -125,20 +136,18 @@ fn short(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-fn decode(handler: &str, envelope: &Envelope) -> Result<Checkpoint, InvalidCheckpoint> {
-    let mut rest = envelope.payload();
-    let read = |rest: &mut &[u8]| {
-        let position = long(rest)?;
-        let mut parked = Vec::new();
-        for _ in 0..number(rest)? {
-            let (position, calls, length) = (long(rest)?, number(rest)?, number(rest)?);
-            let error = String::from_utf8_lossy(take(rest, length as usize)?).into_owned();
-            let error = HandlerError::Failed(error.into());
-            parked.push(Parked::new(Failure::new(position, Some(handler), error), calls));
-        }
-        rest.is_empty().then_some(Checkpoint { position, parked })
-    };
-    read(&mut rest).ok_or(InvalidCheckpoint { position: envelope.position() })
+/// None when it ends in the middle of something, or goes on.
+pub(super) fn decode(handler: &str, bytes: &[u8]) -> Option<Checkpoint> {
+    let rest = &mut &*bytes;
+    let position = long(rest)?;
+    let mut parked = Vec::new();
+    for _ in 0..number(rest)? {
+        let (position, calls, length) = (long(rest)?, number(rest)?, number(rest)?);
+        let error = String::from_utf8_lossy(take(rest, length as usize)?).into_owned();
+        let error = HandlerError::Failed(error.into());
+        parked.push(Parked::new(Failure::new(position, Some(handler), error), calls));
+    }
+    rest.is_empty().then_some(Checkpoint { position, parked })
 }
 
 fn take<'b>(rest: &mut &'b [u8], length: usize) -> Option<&'b [u8]> {

@@ -16,6 +16,8 @@
 mod aggregate;
 mod aggregates;
 mod checkpoints;
+#[cfg(feature = "durable")]
+mod disk_checkpoints;
 mod error;
 mod event;
 mod first_use;
@@ -120,6 +122,8 @@ pub use annals_derive::Event;
 pub use aggregate::{Aggregate, At, Loaded};
 pub use aggregates::{Aggregates, Decided};
 pub use checkpoints::{Checkpoint, Checkpoints, InvalidCheckpoint, NoCheckpoints, StoreCheckpoints};
+#[cfg(feature = "durable")]
+pub use disk_checkpoints::DiskCheckpoints;
 pub use error::{
     DecideError, DecodeFailure, DispatchError, InvalidEvent, InvalidService, LoadError, NoSuchHandler, StartError,
 };

@@ -6,6 +6,8 @@
 //!
 //! With the feature `testing`, `conformance` holds any implementation against the contract.
 
+#[cfg(feature = "json")]
+mod base64;
 mod block_on;
 mod capabilities;
 mod command_bus;
@@ -23,6 +25,8 @@ mod stamped;
 pub mod codec;
 #[cfg(feature = "testing")]
 pub mod conformance;
+#[cfg(feature = "json")]
+pub mod ndjson;
 
 pub use block_on::{Iterate, block_on, iterate};
 pub use capabilities::{Capabilities, Capability, Statistics};

@@ -18,12 +18,17 @@ const TAGS: [&str; 3] = ["a", "b", "c"];
 #[derive(Clone, Debug)]
 enum Step {
     Append(Vec<u32>, u32),
+    /// So many of 256 parts of the log.
+    Truncate(u8),
+    Maintain,
     Reopen,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         16 => (vec(any::<u32>(), 1..5), any::<u32>()).prop_map(|(messages, terms)| Step::Append(messages, terms)),
+        1 => any::<u8>().prop_map(Step::Truncate),
+        1 => Just(Step::Maintain),
         1 => Just(Step::Reopen),
     ];
     vec(step, 1..120)
@@ -236,6 +241,12 @@ proptest! {
                     let (memory, disk) = (append(&pair.memory, messages, *terms, time), append(pair.disk(), messages, *terms, time));
                     prop_assert_eq!(memory, disk);
                 }
+                Step::Truncate(parts) => {
+                    let position = pair.memory.end().get() * u64::from(*parts) / 255 + 1;
+                    let (memory, disk) = (pair.memory.truncate_before(position), pair.disk().truncate_before(position));
+                    prop_assert_eq!(memory, disk);
+                }
+                Step::Maintain => pair.disk().maintain(),
                 Step::Reopen => pair.open(),
             }
         }

@@ -2,6 +2,7 @@
 #![cfg(feature = "json")]
 
 mod filter;
+mod ndjson;
 
 use std::cell::Cell;
 use std::fs;

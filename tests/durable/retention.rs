@@ -1,0 +1,370 @@
+//! What is removed stays removed, and what has to be known of it stays known.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use annals::durable::{Damage, Directory, Flaw, OpenError, Options, Storage, StoredFile};
+use annals::{AppendOptions, Expected, Followed, Log, Message, Position, Retention, Revision, Timestamp};
+use tempfile::TempDir;
+
+use crate::basics::{directory, small};
+
+fn event(n: u64) -> Message<'static> {
+    Message::event("Counted", format!("{n:0100}")).unwrap()
+}
+
+/// Takes its time from each append.
+fn open_with(directory: &TempDir, retention: Retention) -> Result<Log, OpenError> {
+    Log::builder().segment_slots(16).time_per_append().retention(retention).open(directory.path(), small())
+}
+
+fn open(directory: &TempDir) -> Log {
+    open_with(directory, Retention::default()).unwrap()
+}
+
+/// Appends up to position `to`, each envelope a second after the one before.
+fn fill(log: &Log, to: u64) {
+    for n in log.end().get()..to {
+        let at = Timestamp::from_nanos(n as i64 * 1_000_000_000);
+        log.append_with(&format!("s-{}", n % 3), event(n), AppendOptions::new().at(at)).unwrap();
+    }
+}
+
+fn positions(log: &Log) -> Vec<u64> {
+    log.read().iter().map(|envelope| envelope.position().get()).collect()
+}
+
+fn files(directory: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(".seg")).collect();
+    names.sort();
+    names
+}
+
+fn damage(opened: Result<Log, OpenError>) -> Damage {
+    match opened {
+        Err(OpenError::Damaged(damage)) => damage,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Wherever the log is truncated, in the middle of a file too: after it was opened again nothing of that is seen, and files that
+/// nobody needs are gone.
+#[test]
+fn what_was_removed_stays_removed() {
+    let there = directory();
+    let log = open(&there);
+    fill(&log, 200);
+    let before = files(there.path()).len();
+    assert!(before > 5, "many files");
+    drop(log);
+    let mut last = before;
+    for first in [2, 40, 41, 120, 199, 200, 201] {
+        let log = open(&there);
+        assert_eq!(log.truncate_before(first), Position::new(first));
+        assert!(log.journal().unwrap().removal_failure().is_none());
+        assert_eq!(positions(&log), (first..=200).collect::<Vec<_>>());
+        drop(log);
+        let log = open(&there);
+        assert_eq!((log.first(), log.end()), (Position::new(first), Position::new(200)));
+        assert_eq!(positions(&log), (first..=200).collect::<Vec<_>>());
+        assert!(log.get(first - 1).is_none());
+        let now = files(there.path()).len();
+        assert!(now <= last);
+        last = now;
+    }
+    assert_eq!(last, 1, "the last file stays");
+    let log = open(&there);
+    fill(&log, 210);
+    assert_eq!(positions(&log), (201..=210).collect::<Vec<_>>());
+}
+
+/// A stream of which nothing is left goes on where it was, and is known as in memory.
+#[test]
+fn a_stream_that_is_gone_is_still_known() {
+    let there = directory();
+    let log = open(&there);
+    let at = AppendOptions::new().at(Timestamp::from_nanos(7));
+    log.append_with("first", event(0), at).unwrap();
+    log.append_with("first", event(0), at).unwrap();
+    fill(&log, 200);
+    log.truncate_before(180);
+    let known = |log: &Log| {
+        let infos: Vec<_> = ["first", "s-0", "s-1", "s-2"].map(|id| log.stream_info(id)).into();
+        let ids: Vec<_> = log.streams().iter().map(|it| it.id().to_owned()).collect();
+        (infos, ids, log.written_streams(), log.view().counts().messages)
+    };
+    let before = known(&log);
+    let first = before.0[0].clone().unwrap();
+    assert_eq!((first.revision, first.messages), (Revision::new(1), 0));
+    assert_eq!((first.created, first.created_at), (Position::new(1), Some(Timestamp::from_nanos(7))));
+    drop(log);
+    for _ in 0..2 {
+        let log = open(&there);
+        assert_eq!(known(&log), before);
+    }
+    let log = open(&there);
+    let at = at.at(Timestamp::from_nanos(i64::MAX));
+    assert!(log.append_with("first", event(0), at.expected(Expected::NoStream)).is_err());
+    let appended = log.append_with("first", event(0), at.expected(Expected::exactly(1))).unwrap();
+    assert_eq!(appended.revision, Revision::new(2));
+}
+
+/// A follower that is overtaken is told how much it missed.
+#[test]
+fn a_follower_is_told() {
+    let there = directory();
+    let log = open(&there);
+    fill(&log, 200);
+    drop(log);
+    let log = open(&there);
+    let mut follower = log.feed().from_beginning().follow();
+    assert!(matches!(follower.wait(), Some(Followed::Envelope(it)) if it.position() == 1));
+    log.truncate_before(150);
+    let told = follower.wait();
+    assert!(matches!(told, Some(Followed::Truncated { missed }) if missed == 148), "{told:?}");
+    assert!(matches!(follower.wait(), Some(Followed::Envelope(it)) if it.position() == 150));
+}
+
+fn retention(set: impl FnOnce(&mut Retention)) -> Retention {
+    let mut retention = Retention::default();
+    set(&mut retention);
+    retention
+}
+
+/// What retention leaves of 400 envelopes: while they are appended, when they are opened, and when it is asked for.
+fn kept_by(retention: Retention) -> u64 {
+    let while_open = directory();
+    let log = open_with(&while_open, retention).unwrap();
+    fill(&log, 400);
+    log.maintain();
+    let kept = 400 - log.first().get() + 1;
+    let files_now = files(while_open.path());
+    drop(log);
+    let log = open(&while_open);
+    assert_eq!(400 - log.first().get() + 1, kept, "it holds after it was opened");
+    assert!(files_now.len() < 14, "{files_now:?}");
+    drop(log);
+
+    let late = directory();
+    let log = open(&late);
+    fill(&log, 400);
+    drop(log);
+    let log = open_with(&late, retention).unwrap();
+    assert!((400 - log.first().get() + 1).abs_diff(kept) <= 40, "when it is opened");
+    assert_eq!(positions(&log), (log.first().get()..=400).collect::<Vec<_>>());
+    kept
+}
+
+#[test]
+fn retention_is_kept_to_by_whole_files() {
+    let kept = kept_by(retention(|it| it.records = Some(100)));
+    assert!((100..200).contains(&kept), "{kept} records");
+    let kept = kept_by(retention(|it| it.bytes = Some(20_000)));
+    assert!((50..200).contains(&kept), "{kept} of 20,000 bytes");
+    let kept = kept_by(retention(|it| it.age = Some(Duration::from_secs(100))));
+    assert!((100..200).contains(&kept), "{kept} of 100 s");
+    let everything = retention(|it| it.records = Some(1_000_000));
+    let there = directory();
+    let log = open_with(&there, everything).unwrap();
+    fill(&log, 400);
+    log.maintain();
+    assert_eq!(log.first(), Position::new(1));
+}
+
+/// Retention is kept to without anybody asking.
+#[test]
+fn files_go_while_others_become_full() {
+    let there = directory();
+    let log = open_with(&there, retention(|it| it.records = Some(50))).unwrap();
+    for round in 1.. {
+        fill(&log, 100 * round);
+        if log.first().get() > 100 {
+            break;
+        }
+        assert!(round < 100, "{log:?}");
+    }
+}
+
+#[test]
+fn an_age_needs_a_clock() {
+    let there = directory();
+    let retention = retention(|it| it.age = Some(Duration::from_secs(1)));
+    let opened = Log::builder().no_clock().retention(retention).open(there.path(), small());
+    assert!(matches!(opened, Err(OpenError::Build(_))), "{opened:?}");
+}
+
+/// Whatever the floor's file has lost, the log does not open as if nothing had been removed.
+#[test]
+fn a_damaged_floor_is_refused() {
+    let there = directory();
+    let log = open(&there);
+    fill(&log, 200);
+    log.truncate_before(100);
+    let foreign = directory();
+    let other = open(&foreign);
+    fill(&other, 200);
+    other.truncate_before(100);
+    drop((log, other));
+    let floor = there.path().join("floor");
+    let good = std::fs::read(&floor).unwrap();
+    let mut bad = good.clone();
+    bad[40] ^= 1;
+    let others = std::fs::read(foreign.path().join("floor")).unwrap();
+    for (bytes, flaw) in [
+        (&bad[..], Flaw::Checksum),
+        (&good[..good.len() - 1], Flaw::Checksum),
+        (&[][..], Flaw::Header),
+        (&others[..], Flaw::Foreign),
+    ] {
+        std::fs::write(&floor, bytes).unwrap();
+        assert_eq!(damage(open_with(&there, Retention::default())).flaw, flaw);
+    }
+    std::fs::remove_file(&floor).unwrap();
+    let none = damage(open_with(&there, Retention::default()));
+    assert_eq!((none.flaw, none.position), (Flaw::Missing, Position::new(1)));
+    std::fs::write(&floor, &good).unwrap();
+    let first = files(there.path())[0].clone();
+    let aside = there.path().join("aside");
+    std::fs::rename(there.path().join(&first), &aside).unwrap();
+    let none = damage(open_with(&there, Retention::default()));
+    assert_eq!((none.flaw, &*none.file), (Flaw::Missing, &*first));
+    std::fs::rename(&aside, there.path().join(&first)).unwrap();
+    assert_eq!(open(&there).first(), Position::new(100));
+}
+
+/// A crash between the floor and the removal of files: in whatever order some went, the others go when the log is opened.
+#[test]
+fn files_that_were_to_go_go_later() {
+    let there = directory();
+    let log = open(&there);
+    fill(&log, 200);
+    drop(log);
+    let before: Vec<_> = files(there.path());
+    let contents: Vec<_> = before.iter().map(|name| std::fs::read(there.path().join(name)).unwrap()).collect();
+    open(&there).truncate_before(150);
+    let after = files(there.path());
+    assert!(before.len() - after.len() > 3);
+    for left in [1, 2, 5] {
+        for (name, bytes) in before.iter().zip(&contents).take(before.len() - after.len()).step_by(left) {
+            std::fs::write(there.path().join(name), bytes).unwrap();
+        }
+        std::fs::write(there.path().join("floor.new"), "half of some").unwrap();
+        let log = open(&there);
+        assert_eq!(positions(&log), (150..=200).collect::<Vec<_>>());
+        assert_eq!(files(there.path()), after);
+        assert!(!there.path().join("floor.new").exists());
+    }
+}
+
+/// A directory that has no room for a new floor while `full`.
+struct Full {
+    directory: Directory,
+    full: Arc<AtomicBool>,
+}
+
+impl Storage for Full {
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.directory.names()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        self.directory.open(name)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        if name.starts_with("floor") && self.full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.directory.create(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.directory.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.directory.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.directory.sync()
+    }
+
+    fn lock(&self) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
+        self.directory.lock()
+    }
+
+    fn name(&self) -> String {
+        self.directory.name()
+    }
+}
+
+/// When the disk does not take the floor, nobody sees what was removed until the log is closed; no file goes; and it is said.
+/// The next removal, or the next opening of a file, tries again.
+#[test]
+fn a_removal_that_is_not_kept_is_told() {
+    let (there, full) = (directory(), Arc::new(AtomicBool::new(true)));
+    let open = || {
+        let directory = Directory::create(there.path()).unwrap();
+        let storage = Full { directory, full: full.clone() };
+        Log::builder().time_per_append().open_on(storage, Options::new().file_bytes(4096)).unwrap()
+    };
+    let log = open();
+    fill(&log, 200);
+    let before = files(there.path());
+    assert_eq!(log.truncate_before(150), Position::new(150));
+    assert_eq!(positions(&log), (150..=200).collect::<Vec<_>>());
+    let failure = log.journal().unwrap().removal_failure().expect("the disk is full");
+    assert!(failure.to_string().contains("floor"), "{failure}");
+    assert_eq!(files(there.path()), before);
+    drop(log);
+    let log = open();
+    assert_eq!(log.first(), Position::new(1), "it was not kept");
+    log.truncate_before(100);
+    full.store(false, Ordering::SeqCst);
+    log.maintain();
+    assert!(log.journal().unwrap().removal_failure().is_none());
+    assert!(files(there.path()).len() < before.len());
+    drop(log);
+    assert_eq!(open().first(), Position::new(100));
+}
+
+/// Reads and truncations at once: a reader sees a piece without holes, whatever is removed under it.
+#[test]
+fn readers_go_on_while_files_are_removed() {
+    let there = directory();
+    let log = open(&there);
+    fill(&log, 2000);
+    drop(log);
+    let log = open(&there);
+    std::thread::scope(|scope| {
+        for backwards in [false, true] {
+            let log = log.clone();
+            scope.spawn(move || {
+                while log.first().get() < 1900 {
+                    let read = if backwards { log.read().backwards() } else { log.read() };
+                    let mut cursor = read.cursor();
+                    let mut last = None;
+                    while let Some(envelope) = cursor.next() {
+                        let position = envelope.position().get();
+                        if let Some(last) = last.filter(|_| backwards) {
+                            assert_eq!(position + 1, last);
+                        }
+                        last = Some(position);
+                    }
+                    assert!(cursor.failure().is_none(), "{:?}", cursor.failure());
+                    assert!(backwards || last == Some(2000));
+                    assert_eq!(log.stream_info("s-1").unwrap().revision, Revision::new(666));
+                }
+            });
+        }
+        for first in (50..=1900).step_by(50) {
+            log.truncate_before(first);
+            std::thread::yield_now();
+        }
+    });
+}
