@@ -203,7 +203,8 @@ pub fn pipelined() -> Group {
 /// A log of a million records, closed.
 static MILLION: LazyLock<TempDir> = LazyLock::new(|| {
     let there = directory();
-    let log = Log::builder().coarse_clock().open(there.path(), Options::new().acknowledge(Ack::Memory)).expect("it opens");
+    let log =
+        Log::builder().coarse_clock().open(there.path(), Options::new().acknowledge(Ack::Memory)).expect("it opens");
     let stream = log.stream("account-1").expect("it is a name");
     (0..1_000_000).for_each(|_| _ = stream.append(message()).expect("nothing is in the way"));
     there
