@@ -66,14 +66,6 @@ fn with_published(group: Group, work: impl Fn(&dyn crate::disk::Keeps, u64) + Co
         .rival("sqlite, WAL", fresh(|at, _| Sqlite::new(at), move |it, ops| work(it, ops)))
 }
 
-#[cfg(not(feature = "disk"))]
-trait Keeps {}
-
-#[cfg(not(feature = "disk"))]
-fn with_published(group: Group, _: impl Fn(&dyn Keeps, u64)) -> Group {
-    group
-}
-
 pub fn alone() -> Group {
     let group = Group::new("one synced append at a time", 500)
         .by_wall()
