@@ -18,7 +18,7 @@ use super::writer::{Taken, Writer};
 use crate::delivery::{Delivery, Waiter, Waiters};
 use crate::log::{Ack, Backing, Core, Envelope, Interest, Known, Lease, Log, Range, Record, Stopped};
 use crate::model::{Position, Query, Recorded, Timestamp};
-use crate::sync::{Arc, StdArc, wait};
+use crate::sync::{Arc, CopyOnWrite, StdArc, wait};
 
 /// What a log on disk knows of its files. Had by [`Log::journal`].
 pub struct Journal {
@@ -34,6 +34,8 @@ pub struct Journal {
     thread: once_cell::race::OnceBox<std::task::Waker>,
     removal: Removal,
     notes: Notes,
+    /// What failed last when something was read.
+    unread: CopyOnWrite<Stopped>,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -145,6 +147,7 @@ impl Journal {
             thread: once_cell::race::OnceBox::new(),
             removal,
             notes,
+            unread: CopyOnWrite::new(),
             _lock: lock,
         }
     }
@@ -345,6 +348,10 @@ impl Backing for Journal {
         self.failure()
     }
 
+    fn unreadable(&self) -> Option<Stopped> {
+        self.unread.load().get().cloned()
+    }
+
     fn dropped(&self, core: &Core) {
         self.lease.revoke();
         if let Some(thread) = self.thread.get() {
@@ -385,7 +392,11 @@ impl Backing for Journal {
     }
 
     fn read(&self, rest: &mut Range, backwards: bool, query: Option<&Query>) -> Result<Vec<Envelope>, Stopped> {
-        self.past.read(rest, backwards, query).map_err(Stopped::new)
+        self.past.read(rest, backwards, query).map_err(|error| {
+            let stopped = Stopped::new(error);
+            self.unread.change(|_| Some(Some(stopped.clone())));
+            stopped
+        })
     }
 
     fn read_stream(&self, stream: &str, rest: &mut Range, backwards: bool) -> Result<Vec<Envelope>, Stopped> {

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 use super::append::{Placed, Refusal, Terms};
-use super::backing::{Waits, acknowledge, cause};
+use super::backing::{Waits, acknowledge, cause, unreadable};
 use super::batch::{self, Batch, BatchAppended};
 use super::clock::Time;
 use super::core::{Core, Local, REFUSED};
@@ -405,7 +405,8 @@ pub(crate) fn explain(
     }
     match refusal {
         Refusal::Full => AppendError::Full,
-        Refusal::Closed | Refusal::Unreadable => cause(log.core()).map_or(AppendError::Closed, AppendError::Stopped),
+        Refusal::Closed => cause(log.core()).map_or(AppendError::Closed, AppendError::Stopped),
+        Refusal::Unreadable => unreadable(log.core()).map_or(AppendError::Closed, AppendError::Stopped),
         Refusal::Conflict { stream: which, actual, end } => {
             let (stream, expected) = stream(which);
             Conflict::new(stream, expected, actual, Position::new(end)).into()

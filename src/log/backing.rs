@@ -27,7 +27,8 @@ pub enum Ack {
     Synced,
 }
 
-/// A log on disk has failed: nothing is appended any more, what was read before can be read on. The same for every call.
+/// A log on disk has failed: nothing is appended any more, what was read before can be read on; the same for every call. Or
+/// something in it could not be read; then what did not need it goes on.
 #[derive(Clone)]
 pub struct Stopped(StdArc<dyn Error + Send + Sync>);
 
@@ -87,6 +88,9 @@ pub(crate) trait Backing: Any + Send + Sync {
     /// Why nothing is appended any more.
     fn stopped(&self) -> Option<Stopped>;
 
+    /// What failed last when something was read.
+    fn unreadable(&self) -> Option<Stopped>;
+
     /// The log is gone, but for its memory: this is the last call.
     fn dropped(&self, core: &Core);
 
@@ -144,6 +148,11 @@ pub(crate) struct Waits {
 /// Waits until what was appended up to `last` is as safe as it is to be.
 pub(crate) fn acknowledge(core: &Core, last: Position, ack: Option<Ack>) -> Result<(), Stopped> {
     core.backing().map_or(Ok(()), |backing| backing.acknowledge(core, last.get(), ack))
+}
+
+/// Why something could not be read lately.
+pub(crate) fn unreadable(core: &Core) -> Option<Stopped> {
+    core.backing()?.unreadable()
 }
 
 /// Why a log that is closed was not closed by its owner.

@@ -72,9 +72,9 @@ impl Target<'_> {
     }
 
     /// Its entry in `log`, when it is known there. A handle of another log stands for its id.
-    pub(crate) fn entry(&self, log: &Log) -> Option<NonNull<Entry>> {
+    pub(crate) fn entry(&self, log: &Log) -> Result<Option<NonNull<Entry>>, Stopped> {
         match self.handle() {
-            Some(stream) if stream.log().is(log) => Some(stream.entry()),
+            Some(stream) if stream.log().is(log) => Ok(Some(stream.entry())),
             _ => log.known(self.id()),
         }
     }
@@ -441,7 +441,7 @@ fn add_wanted<'b>(log: &Log, wanted: &mut AllWanted<'b>, target: &'b Target<'b>)
     if target.handle().is_some_and(|stream| !stream.log().is(log)) {
         return Err(AppendError::ForeignStream { stream: target.id().into() });
     }
-    let entry = target.entry(log);
+    let entry = target.entry(log).map_err(AppendError::Stopped)?;
     if entry.is_none() {
         check_name(target.id())?;
         LimitExceeded::check(Limit::NameBytes, target.id().len(), log.core().config.limits.name_bytes)?;

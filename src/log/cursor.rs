@@ -212,6 +212,12 @@ impl Cursor {
         self.recalled.failure.as_ref()
     }
 
+    /// The same read, which failed before it began, if it did.
+    pub(crate) fn with_failure(mut self, failure: Option<Stopped>) -> Self {
+        self.recalled.failure = failure;
+        self
+    }
+
     /// Whether nothing follows. What memory gave up to the backing meanwhile does.
     #[cold]
     fn is_over(&self) -> bool {

@@ -319,7 +319,7 @@ impl Directory {
         if let Some(entry) = self.get(name, guard) {
             return Ok(entry);
         }
-        self.reserve()?;
+        self.reserve(known.is_some())?;
         let hash = self.hasher.hash_one(name);
         let made = Entry::make(hash, name, known);
         let there = self.insert(hash, made, |entry| entry.name() == name, guard);
@@ -338,10 +338,11 @@ impl Directory {
         if wanted > self.max { Err(LimitExceeded::streams(wanted, self.max)) } else { Ok(()) }
     }
 
-    fn reserve(&self) -> Result<(), LimitExceeded> {
+    /// `surely`: even if there is no room.
+    fn reserve(&self, surely: bool) -> Result<(), LimitExceeded> {
         // Relaxed: a count of its own; a place taken for an entry that another thread adds first is given back.
         let before = self.count.fetch_add(1, Ordering::Relaxed);
-        if before >= self.max {
+        if before >= self.max && !surely {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(LimitExceeded::streams(before + 1, self.max));
         }

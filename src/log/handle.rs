@@ -5,6 +5,7 @@ use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
 use super::appender::{AppendResult, Appended, Appender, Given, record};
+use super::backing::Stopped;
 use super::batch::{Batch, BatchAppended, Target};
 use super::builder::Builder;
 use super::core::Core;
@@ -103,16 +104,24 @@ impl Log {
     }
 
     /// The entry of a stream that has been written, or has a handle.
-    pub(crate) fn known(&self, id: &str) -> Option<NonNull<Entry>> {
+    ///
+    /// # Errors
+    /// Of a log on disk, when whether it has been written could not be read.
+    pub(crate) fn known(&self, id: &str) -> Result<Option<NonNull<Entry>>, Stopped> {
         let guard = self.0.pin();
-        self.0.directory.get(id, &guard).or_else(|| self.recall(id, &guard))
+        match self.0.directory.get(id, &guard) {
+            Some(entry) => Ok(Some(entry)),
+            None => self.recall(id, &guard),
+        }
     }
 
     /// The entry of a stream that was written before the log was opened.
     #[cold]
-    fn recall(&self, id: &str, guard: &Guard) -> Option<NonNull<Entry>> {
-        let known = self.0.backing()?.stream(id).ok()??;
-        self.0.directory.get_or_add(id, Some(known), guard).ok()
+    fn recall(&self, id: &str, guard: &Guard) -> Result<Option<NonNull<Entry>>, Stopped> {
+        let Some(backing) = self.0.backing() else { return Ok(None) };
+        let Some(known) = backing.stream(id)? else { return Ok(None) };
+        // Known streams are let in, however many there are.
+        Ok(self.0.directory.get_or_add(id, Some(known), guard).ok())
     }
 
     /// Makes known all streams that were written before the log was opened.
@@ -121,7 +130,8 @@ impl Log {
         let guard = self.0.pin();
         for id in backing.streams().unwrap_or_default() {
             if self.0.directory.get(&id, &guard).is_none() {
-                self.recall(&id, &guard);
+                // Who reads it is told if it cannot be.
+                let _ = self.recall(&id, &guard);
             }
         }
     }
@@ -190,7 +200,7 @@ impl Log {
                 return Ok(entry);
             }
             check_name(stream)?;
-            if let Some(entry) = self.recall(stream, guard) {
+            if let Some(entry) = self.recall(stream, guard).map_err(AppendError::Stopped)? {
                 return Ok(entry);
             }
             // The view first: a stream that is not known then has no envelope in it.

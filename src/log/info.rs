@@ -50,8 +50,10 @@ impl View {
     /// whoever asks next. (Of those, the ones do not count whose memory has been returned, but for one block of up to 4,096 of
     /// the stream's index.) So asking about the present takes, over all calls, O(1) each. Nothing is allocated. Lock-free:
     /// begins again only when envelopes were removed meanwhile.
+    ///
+    /// Of a log on disk, none as well when that cannot be read.
     pub fn stream_info<'s>(&self, stream: impl Into<Target<'s>>) -> Option<StreamInfo> {
-        let entry = stream.into().entry(self.log())?;
+        let entry = stream.into().entry(self.log()).ok()??;
         // SAFETY: entries live as long as the log.
         let entry = unsafe { entry.as_ref() };
         let created = entry.created().filter(|created| *created <= self.end())?;

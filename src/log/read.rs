@@ -75,6 +75,8 @@ pub struct Read<S> {
     first: Option<u64>,
     last: Option<u64>,
     query: Option<Query>,
+    /// What was to be read could not be found out.
+    unreadable: Option<Stopped>,
     scope: PhantomData<S>,
 }
 
@@ -90,8 +92,11 @@ impl Read<WholeLog> {
 }
 
 impl Read<OneStream> {
-    pub(crate) fn stream(view: &View, entry: Option<NonNull<Entry>>) -> Self {
-        Self::new(view, entry.map_or(Of::Nothing, Of::Stream))
+    pub(crate) fn stream(view: &View, entry: Result<Option<NonNull<Entry>>, Stopped>) -> Self {
+        match entry {
+            Ok(entry) => Self::new(view, entry.map_or(Of::Nothing, Of::Stream)),
+            Err(stopped) => Self { unreadable: Some(stopped), ..Self::new(view, Of::Nothing) },
+        }
     }
 
     /// Not before this revision.
@@ -122,6 +127,7 @@ impl<S> Read<S> {
             first: None,
             last: None,
             query: None,
+            unreadable: None,
             scope: PhantomData,
         }
     }
@@ -188,7 +194,7 @@ impl<S> Read<S> {
             Some(last) => range.last(last),
             None => range,
         };
-        Cursor::new(self.log, self.of.stream(), range, self.backwards, count, self.query)
+        Cursor::new(self.log, self.of.stream(), range, self.backwards, count, self.query).with_failure(self.unreadable)
     }
 
     /// Begins to read: envelopes are handed over, each a holder of its record.
@@ -245,7 +251,13 @@ impl<S> Read<S> {
 
 impl<S> Clone for Read<S> {
     fn clone(&self) -> Self {
-        Self { log: self.log.clone(), query: self.query.clone(), scope: PhantomData, ..*self }
+        Self {
+            log: self.log.clone(),
+            query: self.query.clone(),
+            unreadable: self.unreadable.clone(),
+            scope: PhantomData,
+            ..*self
+        }
     }
 }
 

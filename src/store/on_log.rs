@@ -39,7 +39,7 @@ impl EventStore for Log {
     }
 
     fn read(&self, select: Select) -> impl Stream<Item = Result<Envelope, ReadFailure>> + Send + Unpin + use<> {
-        Ready(read(self, &select))
+        Ready { envelopes: read(self, &select), told: false }
     }
 
     fn follow(&self, follow: Follow) -> impl Stream<Item = Result<Followed, ReadFailure>> + Send + Unpin + use<> {
@@ -129,14 +129,22 @@ fn follower(log: &Log, follow: Follow) -> Result<Follower, ReadFailure> {
     Ok(feed.follow())
 }
 
-/// What a read gives: always ready.
-struct Ready(Envelopes);
+/// What a read gives: always ready; and why it ended early, if it did.
+struct Ready {
+    envelopes: Envelopes,
+    told: bool,
+}
 
 impl Stream for Ready {
     type Item = Result<Envelope, ReadFailure>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.0.next().map(Ok))
+        if let Some(envelope) = self.envelopes.next() {
+            return Poll::Ready(Some(Ok(envelope)));
+        }
+        let failure = self.envelopes.failure().filter(|_| !self.told).cloned();
+        self.told = true;
+        Poll::Ready(failure.map(|failure| Err(ReadFailure::Backend(Box::new(failure)))))
     }
 }
 
