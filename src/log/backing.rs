@@ -30,17 +30,20 @@ pub enum Ack {
 /// A log on disk has failed: nothing is appended any more, what was read before can be read on; the same for every call. Or
 /// something in it could not be read; then what did not need it goes on.
 #[derive(Clone)]
-pub struct Stopped(StdArc<dyn Error + Send + Sync>);
+pub struct Stopped(StdArc<Cause>);
+
+/// Boxed, so that the results of appends stay small.
+type Cause = Box<dyn Error + Send + Sync>;
 
 impl Stopped {
     #[cfg(feature = "durable")]
     pub(crate) fn new(cause: impl Error + Send + Sync + 'static) -> Self {
-        Self(StdArc::new(cause))
+        Self(StdArc::new(Box::new(cause)))
     }
 
     /// What failed.
     pub fn cause(&self) -> &(dyn Error + 'static) {
-        &*self.0
+        &**self.0
     }
 }
 
@@ -67,7 +70,7 @@ impl Eq for Stopped {}
 
 impl Error for Stopped {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.0)
+        Some(&**self.0)
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Cursor {
     query: Option<Query>,
     lent: Option<ManuallyDrop<Envelope>>,
     held: Held,
+    /// Whether memory may not have everything.
+    backed: bool,
     /// What is next, read from what the log rests on.
     recalled: Recalled,
 }
@@ -93,6 +95,7 @@ impl Cursor {
             None => Self::walk_of(log.core(), range, backwards, query.as_ref()),
             Some(entry) => Walk::Stream(Listed(ListWalk::new(List::Stream(entry), range, backwards))),
         };
+        let backed = log.core().backing().is_some();
         Self {
             run: Range::EMPTY,
             walk,
@@ -101,6 +104,7 @@ impl Cursor {
             query,
             lent: None,
             held: Held::new(log),
+            backed,
             recalled: Recalled::default(),
         }
     }
@@ -151,7 +155,7 @@ impl Cursor {
             if self.left == 0 {
                 return None;
             }
-            if self.held.log.core().backing().is_some() {
+            if self.backed {
                 match self.recall() {
                     Recall::Next => {
                         self.left -= 1;
@@ -226,7 +230,7 @@ impl Cursor {
             Walk::Stream(Listed(walk)) => walk.rest(),
             Walk::Lists(_) => Range::EMPTY,
         };
-        self.held.log.core().backing().is_none() || rest.start >= rest.end
+        !self.backed || rest.start >= rest.end
     }
 
     /// Goes on where memory does not have what is next.
