@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use annals::durable::{Damage, Directory, Flaw, OpenError, Storage, StoredFile};
 use annals::store::{EventStore, TruncateFailure, block_on};
-use annals::{AppendOptions, Expected, Followed, Log, Message, Position, Retention, Revision, Timestamp};
+use annals::{Ack, AppendOptions, Expected, Followed, Limits, Log, Message, Position, Retention, Revision, Timestamp};
 use tempfile::TempDir;
 
 use crate::basics::{directory, small};
@@ -400,6 +400,67 @@ fn a_removal_that_is_killed_is_whole_or_nothing() {
                 break;
             }
         }
+    }
+}
+
+/// Killed at any step while the first file is begun, and opened with larger limits: what is larger than the file was begun for
+/// is there.
+#[test]
+fn a_file_that_was_begun_takes_larger_limits() {
+    let mut tight = Limits::default();
+    (tight.payload_bytes, tight.metadata_bytes) = (10, 10);
+    for steps in 0..12 {
+        let there = directory();
+        let limited = Limited::new(&there, steps);
+        if let Ok(log) = Log::builder().limits(tight).open_on(limited, small()) {
+            let _ = log.append("s", Message::event("E", "small").unwrap());
+        }
+        for round in 0..2 {
+            let log = Log::open(there.path()).unwrap();
+            let before = log.end().get();
+            assert!(before <= 1 + round, "{before} after {steps} steps");
+            log.append("s", Message::event("E", vec![7; 100_000]).unwrap()).unwrap();
+            drop(log);
+            let log = Log::open(there.path()).unwrap();
+            assert_eq!(log.get(before + 1).expect("it was acknowledged").payload().len(), 100_000);
+        }
+    }
+}
+
+/// What a killed process left counts as synced only when it was.
+#[test]
+fn what_a_killed_process_left_is_synced() {
+    let (there, copy) = (directory(), directory());
+    let log = open(&there);
+    fill(&log, 10);
+    for entry in std::fs::read_dir(there.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    assert!(Limited::new(&copy, 0).open().is_err(), "the disk does nothing");
+    let log = open(&copy);
+    assert_eq!((log.end().get(), log.journal().unwrap().recovered().unclean), (10, true));
+}
+
+/// Though appends do not wait for the disk: when something is removed, the disk has all of it, and what is appended after a
+/// crash lies behind it.
+#[test]
+fn a_floor_is_never_beyond_what_the_disk_has() {
+    let there = directory();
+    let log = Log::builder().open(there.path(), small().acknowledge(Ack::Memory)).unwrap();
+    for round in 1..40 {
+        (0..5).for_each(|n| _ = log.append("s", event(n)).unwrap());
+        let first = log.truncate_before(log.end().get() + 1 - round % 3);
+        // As a killed process leaves it.
+        let copy = directory();
+        for entry in std::fs::read_dir(there.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        let left = Log::open(copy.path()).unwrap();
+        assert_eq!(left.first(), first);
+        let appended = left.append("s", event(0)).unwrap();
+        assert!(appended.position > log.end() && left.get(appended.position).is_some());
     }
 }
 
