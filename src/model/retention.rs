@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// An append that makes the log too large removes from its beginning: at most 64 envelopes, or twice as many as it
 /// appended. [`Log::maintain`](crate::Log::maintain) removes all that is due. Memory returns by whole segments, in steps
-/// as small, so that no append waits for it.
+/// as small, so that no append waits for it. A log on disk keeps to it by whole files, see `Builder::open`.
 ///
 /// ```
 /// use annals::{Log, Message, Retention};

@@ -66,7 +66,12 @@ impl EventStore for Log {
     }
 
     async fn truncate_before(&self, position: Position) -> Result<Position, TruncateFailure> {
-        Ok(Log::truncate_before(self, position))
+        let first = Log::truncate_before(self, position);
+        #[cfg(feature = "durable")]
+        if let Some(failure) = self.journal().and_then(crate::durable::Journal::removal_failure) {
+            return Err(TruncateFailure::Backend(Box::new(failure)));
+        }
+        Ok(first)
     }
 
     async fn close(&self) {

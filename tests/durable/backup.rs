@@ -1,9 +1,10 @@
 //! A log is copied while it is used.
 
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use annals::durable::{BackupError, Flaw, OpenError, Options};
+use annals::durable::{BackupError, Directory, Flaw, OpenError, Options, Storage, StoredFile};
 use annals::sourcing::{Checkpoint, Checkpoints, DiskCheckpoints};
 use annals::store::block_on;
 use annals::{Ack, AppendOptions, Batch, Envelope, Log, Message, Position};
@@ -156,10 +157,73 @@ fn a_copy_has_the_floor_and_checkpoints() {
     });
     // No file stays that nobody needs.
     log.truncate_before(log.end());
-    let files = std::fs::read_dir(there.path())
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().ends_with(".seg"));
-    assert!(files.count() <= 2);
+    assert!(files(there.path()) <= 2);
+}
+
+/// A directory; whenever a file is made in it, all of a log is removed, but for the last envelope.
+struct Meddling {
+    directory: Directory,
+    log: Log,
+}
+
+impl Storage for Meddling {
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.directory.names()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        self.directory.open(name)
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        if name.contains("seg") {
+            self.log.append("s-0", event(0)).unwrap();
+            self.log.truncate_before(self.log.end());
+            assert!(self.log.journal().unwrap().removal_failure().is_none());
+        }
+        self.directory.create(name)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.directory.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.directory.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.directory.sync()
+    }
+
+    fn lock(&self) -> io::Result<Result<Box<dyn Send + Sync>, String>> {
+        self.directory.lock()
+    }
+
+    fn name(&self) -> String {
+        self.directory.name()
+    }
+}
+
+fn files(directory: &Path) -> usize {
+    let names = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_str().unwrap().ends_with(".seg")).count()
+}
+
+/// Whatever is removed while files are copied, the copy has what was there when it began; then the files go.
+#[test]
+fn files_stay_until_they_are_copied() {
+    let (there, copies) = (directory(), directory());
+    let log = open(there.path(), small());
+    (0..300).for_each(|n| _ = log.append(&format!("s-{}", n % 3), event(n)).unwrap());
+    log.truncate_before(50);
+    let before = all(&log);
+    let target = Meddling { directory: Directory::create(copies.path()).unwrap(), log: log.clone() };
+    assert_eq!(log.backup_on(&target).unwrap(), Position::new(300));
+    assert_eq!(log.first(), log.end());
+    assert!(files(there.path()) <= 2, "what was removed meanwhile is gone");
+    let copy = open(copies.path(), small());
+    assert_eq!((copy.first(), all(&copy)), (Position::new(50), before));
 }
 
 /// A place where a log is, or a part of one, or the log itself, is left as it is.

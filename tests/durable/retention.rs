@@ -3,11 +3,12 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use annals::durable::{Damage, Directory, Flaw, OpenError, Options, Storage, StoredFile};
-use annals::{AppendOptions, Expected, Followed, Log, Message, Position, Retention, Revision, Timestamp};
+use annals::durable::{Damage, Directory, Flaw, OpenError, Storage, StoredFile};
+use annals::store::{EventStore, TruncateFailure, block_on};
+use annals::{Ack, AppendOptions, Expected, Followed, Limits, Log, Message, Position, Retention, Revision, Timestamp};
 use tempfile::TempDir;
 
 use crate::basics::{directory, small};
@@ -260,37 +261,61 @@ fn files_that_were_to_go_go_later() {
     }
 }
 
-/// A directory that has no room for a new floor while `full`.
-struct Full {
-    directory: Directory,
+/// A directory that does so many more things, and then nothing any more, as if the process was killed; and that has no room for
+/// a new floor while it is `full`.
+#[derive(Clone)]
+struct Limited {
+    directory: Arc<Directory>,
+    steps: Arc<AtomicI64>,
     full: Arc<AtomicBool>,
 }
 
-impl Storage for Full {
+struct LimitedFile(Box<dyn StoredFile>, Arc<AtomicI64>);
+
+fn step(steps: &AtomicI64) -> io::Result<()> {
+    if steps.fetch_sub(1, Ordering::SeqCst) > 0 { Ok(()) } else { Err(io::Error::other("killed")) }
+}
+
+impl Limited {
+    fn new(directory: &TempDir, steps: i64) -> Self {
+        let directory = Arc::new(Directory::create(directory.path()).unwrap());
+        Self { directory, steps: Arc::new(AtomicI64::new(steps)), full: Arc::default() }
+    }
+
+    fn open(&self) -> Result<Log, OpenError> {
+        Log::builder().time_per_append().open_on(self.clone(), small())
+    }
+}
+
+impl Storage for Limited {
     fn names(&self) -> io::Result<Vec<String>> {
         self.directory.names()
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
-        self.directory.open(name)
+        Ok(Box::new(LimitedFile(self.directory.open(name)?, self.steps.clone())))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn StoredFile>> {
         if name.starts_with("floor") && self.full.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.directory.create(name)
+        step(&self.steps)?;
+        Ok(Box::new(LimitedFile(self.directory.create(name)?, self.steps.clone())))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        step(&self.steps)?;
         self.directory.rename(from, to)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        step(&self.steps)?;
         self.directory.remove(name)
     }
 
     fn sync(&self) -> io::Result<()> {
+        step(&self.steps)?;
         self.directory.sync()
     }
 
@@ -303,16 +328,176 @@ impl Storage for Full {
     }
 }
 
+impl StoredFile for LimitedFile {
+    fn read(&self, to: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read(to, offset)
+    }
+
+    fn write(&self, from: &[u8], offset: u64) -> io::Result<()> {
+        step(&self.1)?;
+        self.0.write(from, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        step(&self.1)?;
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        step(&self.1)?;
+        self.0.sync()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        step(&self.1)?;
+        self.0.sync_all()
+    }
+}
+
+/// Killed at any step of a removal: what was removed is removed, or nothing was; streams are known in either case, and no
+/// truncation that was said to be kept is forgotten.
+#[test]
+fn a_removal_that_is_killed_is_whole_or_nothing() {
+    let origin = directory();
+    let log = open(&origin);
+    log.append_with("first", event(0), AppendOptions::new().at(Timestamp::from_nanos(0))).unwrap();
+    fill(&log, 200);
+    log.truncate_before(40);
+    drop(log);
+    let mut kept = 0;
+    for steps in 0.. {
+        let there = directory();
+        for entry in std::fs::read_dir(origin.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), there.path().join(entry.file_name())).unwrap();
+        }
+        let limited = Limited::new(&there, steps);
+        let mut said = None;
+        if let Ok(log) = limited.open() {
+            log.truncate_before(150);
+            said = Some(log.journal().unwrap().removal_failure().is_none());
+        }
+        let log = open(&there);
+        let first = log.first().get();
+        assert!([40, 150].contains(&first), "{first} after {steps} steps");
+        assert!(said != Some(true) || first == 150, "it was said to be kept, after {steps} steps");
+        assert_eq!(positions(&log), (first..=200).collect::<Vec<_>>());
+        let info = log.stream_info("first").unwrap();
+        assert_eq!((info.revision, info.messages, info.created), (Revision::new(0), 0, Position::new(1)));
+        fill(&log, 210);
+        assert_eq!(log.stream_info("s-1").unwrap().revision, Revision::new(69));
+        if first == 150 {
+            assert!(files(there.path()).len() < files(origin.path()).len());
+        }
+        if said == Some(true) {
+            kept += 1;
+            if kept == 3 {
+                assert!(steps > 8, "the removal takes some steps");
+                break;
+            }
+        }
+    }
+}
+
+/// Killed at any step while the first file is begun, and opened with larger limits: what is larger than the file was begun for
+/// is there.
+#[test]
+fn a_file_that_was_begun_takes_larger_limits() {
+    let mut tight = Limits::default();
+    (tight.payload_bytes, tight.metadata_bytes) = (10, 10);
+    for steps in 0..12 {
+        let there = directory();
+        let limited = Limited::new(&there, steps);
+        if let Ok(log) = Log::builder().limits(tight).open_on(limited, small()) {
+            let _ = log.append("s", Message::event("E", "small").unwrap());
+        }
+        for round in 0..2 {
+            let log = Log::open(there.path()).unwrap();
+            let before = log.end().get();
+            assert!(before <= 1 + round, "{before} after {steps} steps");
+            log.append("s", Message::event("E", vec![7; 100_000]).unwrap()).unwrap();
+            drop(log);
+            let log = Log::open(there.path()).unwrap();
+            assert_eq!(log.get(before + 1).expect("it was acknowledged").payload().len(), 100_000);
+        }
+    }
+}
+
+/// What a killed process left counts as synced only when it was.
+#[test]
+fn what_a_killed_process_left_is_synced() {
+    let (there, copy) = (directory(), directory());
+    let log = open(&there);
+    fill(&log, 10);
+    for entry in std::fs::read_dir(there.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    assert!(Limited::new(&copy, 0).open().is_err(), "the disk does nothing");
+    let log = open(&copy);
+    assert_eq!((log.end().get(), log.journal().unwrap().recovered().unclean), (10, true));
+}
+
+/// Though appends do not wait for the disk: when something is removed, the disk has all of it, and what is appended after a
+/// crash lies behind it.
+#[test]
+fn a_floor_is_never_beyond_what_the_disk_has() {
+    let there = directory();
+    let log = Log::builder().open(there.path(), small().acknowledge(Ack::Memory)).unwrap();
+    for round in 1..40 {
+        (0..5).for_each(|n| _ = log.append("s", event(n)).unwrap());
+        let first = log.truncate_before(log.end().get() + 1 - round % 3);
+        // As a killed process leaves it.
+        let copy = directory();
+        for entry in std::fs::read_dir(there.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+        }
+        let left = Log::open(copy.path()).unwrap();
+        assert_eq!(left.first(), first);
+        let appended = left.append("s", event(0)).unwrap();
+        assert!(appended.position > log.end() && left.get(appended.position).is_some());
+    }
+}
+
+/// Many at once: the highest counts, for all of them, and each returns when it is kept.
+#[test]
+fn removals_at_once_are_all_kept() {
+    let there = directory();
+    let log = open(&there);
+    fill(&log, 400);
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let (log, path) = (log.clone(), there.path());
+            scope.spawn(move || {
+                for first in (thread + 2..300).step_by(13) {
+                    let removed = log.truncate_before(first);
+                    assert!(removed.get() >= first);
+                    // The floor that is kept, as the file says.
+                    let bytes = std::fs::read(path.join("floor")).unwrap();
+                    let kept = u64::from_le_bytes(bytes[32..40].try_into().unwrap());
+                    assert!(kept >= first, "{kept} of {first}");
+                }
+            });
+        }
+    });
+    let first = log.first();
+    drop(log);
+    assert_eq!(open(&there).first(), first);
+}
+
 /// When the disk does not take the floor, nobody sees what was removed until the log is closed; no file goes; and it is said.
 /// The next removal, or the next opening of a file, tries again.
 #[test]
 fn a_removal_that_is_not_kept_is_told() {
-    let (there, full) = (directory(), Arc::new(AtomicBool::new(true)));
-    let open = || {
-        let directory = Directory::create(there.path()).unwrap();
-        let storage = Full { directory, full: full.clone() };
-        Log::builder().time_per_append().open_on(storage, Options::new().file_bytes(4096)).unwrap()
-    };
+    let there = directory();
+    let limited = Limited::new(&there, i64::MAX);
+    limited.full.store(true, Ordering::SeqCst);
+    let open = || limited.open().unwrap();
     let log = open();
     fill(&log, 200);
     let before = files(there.path());
@@ -325,7 +510,9 @@ fn a_removal_that_is_not_kept_is_told() {
     let log = open();
     assert_eq!(log.first(), Position::new(1), "it was not kept");
     log.truncate_before(100);
-    full.store(false, Ordering::SeqCst);
+    let refused = block_on(EventStore::truncate_before(&log, Position::new(100)));
+    assert!(matches!(refused, Err(TruncateFailure::Backend(_))), "{refused:?}");
+    limited.full.store(false, Ordering::SeqCst);
     log.maintain();
     assert!(log.journal().unwrap().removal_failure().is_none());
     assert!(files(there.path()).len() < before.len());
