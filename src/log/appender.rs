@@ -249,7 +249,7 @@ pub(crate) fn record(
     };
     let checked = match core.check_past(options.condition) {
         Ok(checked) => checked,
-        Err(refusal) => return refused(log, None, refusal, &options, &mut message),
+        Err(refusal) => return refused(log, None, refusal, options.expected, options.condition, &mut message),
     };
     message.share_payload(INLINE_MAX);
     let guard = local.participant.pin();
@@ -287,7 +287,7 @@ pub(crate) fn record(
         Ok(placed) => Ok(message.recorded(core, placed, now)),
         Err(refusal) => {
             local.arena.discard(draft);
-            refused(log, Some(entry), refusal, &options, &mut message)
+            refused(log, Some(entry), refusal, options.expected, options.condition, &mut message)
         }
     }
 }
@@ -314,7 +314,7 @@ fn record_keyed(
     };
     let checked = match core.check_past(options.condition) {
         Ok(checked) => checked,
-        Err(refusal) => return refused(log, None, refusal, &options, &mut message),
+        Err(refusal) => return refused(log, None, refusal, options.expected, options.condition, &mut message),
     };
     message.share_payload(INLINE_MAX);
     // Until the envelope is held, nothing of it is freed.
@@ -342,7 +342,7 @@ fn record_keyed(
         }
         Err(refusal) => {
             local.arena.discard(draft);
-            refused(log, Some(entry), refusal, &options, &mut message)
+            refused(log, Some(entry), refusal, options.expected, options.condition, &mut message)
         }
     }
 }
@@ -381,13 +381,14 @@ fn refused(
     log: &Log,
     entry: Option<NonNull<Entry>>,
     refusal: Refusal,
-    options: &AppendOptions<'_>,
+    expected: Expected,
+    condition: Option<&Condition>,
     message: &mut Message<'_>,
 ) -> AppendResult {
-    let error = explain(log, refusal, options.condition, |_| {
+    let error = explain(log, refusal, condition, |_| {
         let entry = entry.expect("a stream is in conflict only after it was resolved");
         // SAFETY: the entry is one of this log's.
-        (unsafe { Stream::new(log.clone(), entry) }, options.expected)
+        (unsafe { Stream::new(log.clone(), entry) }, expected)
     });
     rejected(error, message)
 }

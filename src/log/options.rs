@@ -58,6 +58,7 @@ impl<'c> AppendOptions<'c> {
         self
     }
 
+    #[inline]
     pub(crate) fn waits(&self) -> Waits {
         Waits { stored: self.stored, ack: self.ack }
     }
