@@ -576,6 +576,25 @@ MUTATIONS = [
      "Ordering::Release, Ordering::Relaxed).is_ok() {\n            self.waiters.wake_all();\n        }",
      "Ordering::Release, Ordering::Relaxed).is_ok() {\n        }",
      "follow", "wait_for_a_name_that_begins_there"),
+    ("the medium is given back, and nobody is woken", "durable/commit.rs",
+     "        drop(medium);\n        self.waiters.wake_all();\n        true", "        drop(medium);\n        true",
+     "commit", "who_waits_for_the_disk_is_told_when_it_has_it"),
+    ("a failed sync is forgotten", "durable/commit.rs",
+     "        if let Err(error) = self.work(medium, source, level) {\n"
+     "            // Nobody else has the medium, so nobody else has failed.\n"
+     "            let _ = self.failure.set(Box::new(error));\n        }",
+     "        let _ = self.work(medium, source, level);",
+     "commit", "a_failed_sync_fails_for_all_and_for_ever"),
+    ("a failed sync counts", "durable/commit.rs",
+     "            medium.sync()?;", "            let _ = medium.sync();",
+     "commit", "who_was_synced_before_a_failure_was_synced"),
+    ("the mark moves before the sync", "durable/commit.rs",
+     "            medium.sync()?;\n            self.synced.store(end, Ordering::Release);",
+     "            self.synced.store(end, Ordering::Release);\n            medium.sync()?;",
+     "commit", "the_mark_never_passes_what_the_disk_has"),
+    ("who ends a lease waits for nobody", "log/lease.rs",
+     "        while self.users.load(Ordering::Acquire) != 0 {\n            wait::yield_now();\n        }", "",
+     "commit", "nobody_works_on_what_is_gone"),
 ]
 
 

@@ -255,9 +255,12 @@ fn recover(storage: &dyn Storage) -> Result<Files, OpenError> {
     let unfinished = names.into_iter().filter(|name| is_unfinished(name)).collect::<Vec<_>>();
     files.recovered.unclean |= !unfinished.is_empty();
     let going: Vec<String> = going.into_iter().map(name_of).chain(unfinished).collect();
-    going.iter().try_for_each(|name| remove(storage, name))?;
     if !going.is_empty() {
-        storage.sync().map_err(|error| StorageError::new("sync", "", error))?;
+        let sync = || storage.sync().map_err(|error| StorageError::new("sync", "", error));
+        // Whoever was killed may not have synced the name of the floor, by which they go: it stays before they do not.
+        sync()?;
+        going.iter().try_for_each(|name| remove(storage, name))?;
+        sync()?;
     }
     Ok(files)
 }
