@@ -1,7 +1,7 @@
 //! Any bytes are the file of a log (see `tests/durable/segment.rs`): it opens, or says what is wrong; what opens goes on.
 #![no_main]
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the tests use the rest")]
 #[path = "../../tests/durable/crash_disk.rs"]
 mod crash_disk;
 #[path = "../../tests/durable/segment.rs"]

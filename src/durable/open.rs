@@ -101,6 +101,8 @@ impl Builder {
     /// as many as there are more than [`bytes`](crate::Retention::bytes) on disk, of files that are full; those whose last record
     /// is older than [`age`](crate::Retention::age). What is in memory is another matter, see [`Options::resident`].
     ///
+    /// [Indexes](Self::indexes) are kept, but neither reads nor conditions of a log on disk use them so far.
+    ///
     /// # Errors
     /// [`OpenError`].
     pub fn open(self, directory: impl AsRef<Path>, options: Options) -> Result<Log, OpenError> {

@@ -1,7 +1,7 @@
 //! Writing records to files, one behind the other.
 //!
-//! A file is begun under another name, with a header; when that is synced, it gets its own. Frames are collected in a buffer and written in one piece;
-//! ahead of them the file is filled with zeros, a step at a time, so that a sync has no more to do than to write data. A file
+//! A file is begun under another name, with a header; when that is synced, it gets its own. Frames are collected in a buffer
+//! and written in one piece; ahead of them the file is filled with zeros, a step at a time, so that a sync has no more to do than to write data. A file
 //! that is long enough is synced, gets its footer, is synced again, and only then the next one is begun: so of two files that
 //! have records the first is whole. Every step may be the last one before a power cut: `scan` says what that leaves.
 //!
